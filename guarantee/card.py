@@ -1,0 +1,210 @@
+"""The card of a model version: what it is for, who answers for it, and when it must be stopped."""
+
+import re
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    model_validator,
+)
+
+from guarantee.identity import Profession
+
+
+class Language(StrEnum):
+    """The languages that patients and clinicians read."""
+
+    FRENCH = "fr"
+    ENGLISH = "en"
+
+
+class Kind(StrEnum):
+    """Whether a version may change by learning ("apprenante") or not ("figée")."""
+
+    FIXED = "fixed"
+    LEARNING = "learning"
+
+
+class Reliance(StrEnum):
+    """Whether the answer helps the clinician's decision ("aidée") or makes it ("dictée").
+
+    Source: Order of Physicians, special issue on e-health, January 2022.
+    """
+
+    AIDED = "aided"
+    DICTATED = "dictated"
+
+
+class Mode(StrEnum):
+    """When the clinician sees the answer; ordered from the loosest to the tightest."""
+
+    SHOWN = "shown"
+    WITHHELD = "withheld"
+
+    def tightened(self, requested: "Mode | None") -> "Mode":
+        """The tighter of the card's mode and the one asked for: a request never loosens."""
+        return Mode.WITHHELD if Mode.WITHHELD in (self, requested) else Mode.SHOWN
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+Words = Annotated[str, Field(min_length=1)]
+
+
+class Text(_Part):
+    """One text in both languages."""
+
+    fr: Words
+    en: Words
+
+    def in_language(self, language: Language) -> str:
+        """The text for readers of `language`."""
+        return self.fr if language is Language.FRENCH else self.en
+
+
+class Code(_Part):
+    """A term of a published classification."""
+
+    system: Literal["ICD-O-3", "CIM-10"]
+    code: Words
+
+
+class Label(_Part):
+    """One answer that the model can give."""
+
+    id: Words
+    words: Text
+    codes: tuple[Code, ...] = Field(min_length=1)
+
+
+class Regulatory(_Part):
+    """Standing under the MDR (EU 2017/745) or IVDR (EU 2017/746)."""
+
+    regulation: Literal["MDR", "IVDR", "none"]
+    device_class: Literal["I", "IIa", "IIb", "III", "A", "B", "C", "D"] | None = None
+    ce_marked: bool
+    research_only_notice: Text = Text(
+        fr="Recherche, pas pour le soin.", en="Research, not for care."
+    )
+
+    @model_validator(mode="after")
+    def _a_marked_device_has_a_class(self) -> Self:
+        if self.ce_marked and self.device_class is None:
+            raise ValueError("a CE-marked model names its regulation and device class")
+        return self
+
+    def notice(self) -> Text | None:
+        """What every answer says when the model carries no CE marking."""
+        return None if self.ce_marked else self.research_only_notice
+
+
+class Responsibility(_Part):
+    """Who answers for what."""
+
+    holder: Words
+    duty: Text
+
+
+class MonitoringPolicy(_Part):
+    """What the monitoring team watches, with which tests and thresholds.
+
+    Attributes:
+        numeric_test: Evidently's name of the test between reference and window.
+        categorical_test: The same, for categorical columns.
+        threshold: A column drifts above this distance.
+        drifted_share: The window drifts when at least this share of watched features does.
+        watched_features: How many of the most important features are watched.
+        least_cases: Below this number of cases the answer is "undecided".
+    """
+
+    numeric_test: Literal["wasserstein", "jensenshannon", "psi", "hellinger"] = "wasserstein"
+    categorical_test: Literal["jensenshannon", "psi", "hellinger"] = "jensenshannon"
+    threshold: float = Field(default=0.5, gt=0)
+    drifted_share: float = Field(default=0.3, gt=0, le=1)
+    watched_features: int = Field(default=10, ge=1)
+    least_cases: int = Field(default=50, ge=1)
+
+
+class ChangeProtocol(_Part):
+    """The bounds inside which a learning model may be updated without a new vote."""
+
+    data: Text
+    least_new_cases: int = Field(ge=1)
+    most_accuracy_lost: float = Field(ge=0, le=1)
+    most_flipped_share: float = Field(ge=0, le=1)
+    new_labels_from_cases: int | None = Field(default=None, ge=1)
+
+
+def _is_name(name: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
+        raise ValueError("a model's name is lower-case words joined by hyphens")
+    return name
+
+
+ModelName = Annotated[str, Field(max_length=63), AfterValidator(_is_name)]
+
+
+class Card(_Part):
+    """Everything a clinician, a patient and the college must be told about a model.
+
+    `lapse` is the time on the card after which an unreviewed answer is recorded as lapsed.
+    """
+
+    name: ModelName
+    title: Text
+    intended_use: Text
+    population: Text
+    not_for: Text
+    provenance: Text
+    limits: Text
+    kind: Kind
+    reliance: Reliance
+    regulatory: Regulatory
+    labels: tuple[Label, ...] = Field(min_length=2)
+    responsibilities: tuple[Responsibility, ...] = Field(min_length=1)
+    leaflet: Text
+    least_mode: Mode = Mode.SHOWN
+    lapse_hours: int = Field(ge=1)
+    monitoring: MonitoringPolicy = MonitoringPolicy()
+    change_protocol: ChangeProtocol | None = None
+    quorum: tuple[Profession, ...] = (
+        Profession.PHYSICIAN,
+        Profession.PARAMEDIC,
+        Profession.PATIENT_REPRESENTATIVE,
+    )
+
+    @model_validator(mode="after")
+    def _labels_are_distinct(self) -> Self:
+        ids = [label.id for label in self.labels]
+        if len(set(ids)) < len(ids):
+            raise ValueError("two labels have the same id")
+        return self
+
+    @model_validator(mode="after")
+    def _what_learns_has_a_change_protocol(self) -> Self:
+        if (self.kind is Kind.LEARNING) != (self.change_protocol is not None):
+            raise ValueError("a learning model, and no other, carries a change protocol")
+        return self
+
+    @property
+    def lapse(self) -> timedelta:
+        """Time to review an answer before it is recorded as lapsed."""
+        return timedelta(hours=self.lapse_hours)
+
+    def label(self, label_id: str) -> Label:
+        """The label of that id.
+
+        Raises:
+            KeyError: The card has no such label.
+        """
+        for label in self.labels:
+            if label.id == label_id:
+                return label
+        raise KeyError(label_id)
