@@ -13,9 +13,6 @@ from pydantic import (
     model_validator,
 )
 
-from guarantee.identity import Profession
-
-
 class Language(StrEnum):
     """The languages that patients and clinicians read."""
 
@@ -115,21 +112,44 @@ class Responsibility(_Part):
 class MonitoringPolicy(_Part):
     """What the monitoring team watches, with which tests and thresholds.
 
+    Watched are the model's most important features, its label and its confidence.
+
     Attributes:
-        numeric_test: Evidently's name of the test between reference and window.
-        categorical_test: The same, for categorical columns.
-        threshold: A column drifts above this distance.
-        drifted_share: The window drifts when at least this share of watched features does.
-        watched_features: How many of the most important features are watched.
+        numeric_test: Evidently's name of the test between reference and window. The
+            two-sample Kolmogorov-Smirnov test is right for any distribution, and errs towards
+            silence where values tie; a distance grows as the window shrinks.
+        categorical_test: The same, for the label: total variation by permutation.
+        false_alarm_rate: Share of windows without drift that may be called drifted.
+        watched_features: How many of the most important features are watched. Bounded, since
+            the permutation test tells no p-value below 0.001.
         least_cases: Below this number of cases the answer is "undecided".
+        window_cases: A window holds the latest cases, at most this many.
     """
 
-    numeric_test: Literal["wasserstein", "jensenshannon", "psi", "hellinger"] = "wasserstein"
-    categorical_test: Literal["jensenshannon", "psi", "hellinger"] = "jensenshannon"
-    threshold: float = Field(default=0.5, gt=0)
-    drifted_share: float = Field(default=0.3, gt=0, le=1)
-    watched_features: int = Field(default=10, ge=1)
-    least_cases: int = Field(default=50, ge=1)
+    numeric_test: Literal["ks"] = "ks"
+    categorical_test: Literal["TVD"] = "TVD"
+    false_alarm_rate: float = Field(default=0.05, ge=0.01, le=0.2)
+    watched_features: int = Field(default=10, ge=1, le=40)
+    least_cases: int = Field(default=50, ge=20)
+    window_cases: int = Field(default=500, ge=20)
+
+    @property
+    def threshold(self) -> float:
+        """A column drifts at or below this p-value: the rate, shared by all that is watched."""
+        # Bonferroni holds whatever the dependence between features.
+        return self.false_alarm_rate / (self.watched_features + 2)
+
+    @model_validator(mode="after")
+    def _the_permutation_test_resolves_the_threshold(self) -> Self:
+        if self.threshold < 0.001:
+            raise ValueError("false_alarm_rate is too small for that many watched features")
+        return self
+
+    @model_validator(mode="after")
+    def _a_window_can_be_decided(self) -> Self:
+        if self.window_cases < self.least_cases:
+            raise ValueError("window_cases is at least least_cases")
+        return self
 
 
 class ChangeProtocol(_Part):
@@ -174,11 +194,6 @@ class Card(_Part):
     lapse_hours: int = Field(ge=1)
     monitoring: MonitoringPolicy = MonitoringPolicy()
     change_protocol: ChangeProtocol | None = None
-    quorum: tuple[Profession, ...] = (
-        Profession.PHYSICIAN,
-        Profession.PARAMEDIC,
-        Profession.PATIENT_REPRESENTATIVE,
-    )
 
     @model_validator(mode="after")
     def _labels_are_distinct(self) -> Self:
