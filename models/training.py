@@ -1,0 +1,338 @@
+"""Training on any cohort: cross-validated, calibrated, explained, with patients kept whole."""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from threading import Lock
+from typing import Final
+
+import numpy as np
+import xgboost
+from numpy.typing import NDArray
+
+from guarantee.card import Card
+from models import reference, uncertainty
+from models.bundle import Bundle
+from models.cohorts import Cohort
+from models.errors import ModelsError
+from models.evaluation import Evaluation, evaluate
+from models.explanation import explain
+from models.reference import Reference
+from models.uncertainty import Calibration
+
+# Boosting rounds done so far, and in all.
+Progress = Callable[[int, int], None]
+
+_IMPORTANCE_PROFILES: Final = 500
+_TYPICAL_SHARE: Final = 0.99
+
+
+class UntrainableCohort(ModelsError):
+    """No model for this card can be learned from this cohort; the message says what is missing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameters:
+    """XGBoost's parameters under its own names, and ours around them.
+
+    Attributes:
+        folds: Of cross-validation, at least 2.
+        held_out_share: Of each label's patients; at least one where a label has three or more.
+        threads: Processor threads, over all folds; None for one a core.
+    """
+
+    rounds: int = 60
+    learning_rate: float = 0.3
+    max_depth: int = 3
+    max_bin: int = 32
+    min_child_weight: float = 1.0
+    reg_lambda: float = 1.0
+    subsample: float = 1.0
+    colsample_bynode: float = 1.0
+    seed: int = 0
+    folds: int = 5
+    held_out_share: float = 0.1
+    threads: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """A version before it has a number.
+
+    Attributes:
+        held_out: Sample ids kept out of training and of cross-validation. They stay with the
+            cohort: `split` finds them again from the seed, and no bundle holds them.
+    """
+
+    bundle: Bundle
+    parameters: Parameters
+    held_out: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """Places in a cohort, ascending; no patient is on both sides."""
+
+    train: NDArray[np.intp]
+    held_out: NDArray[np.intp]
+
+
+def split(cohort: Cohort, *, share: float, seed: int) -> Split:
+    """Hold out `share` of each label's patients, at least one of a label with three or more."""
+    groups = cohort.groups()
+    held_out: list[int] = []
+    for members in _patients_by_label(cohort, groups, seed):
+        count = max(1, round(share * len(members))) if share and len(members) >= 3 else 0
+        held_out += members[:count]
+    apart = np.isin(groups, held_out)
+    return Split(train=np.flatnonzero(~apart), held_out=np.flatnonzero(apart))
+
+
+def train(
+    cohort: Cohort,
+    card: Card,
+    parameters: Parameters = Parameters(),  # noqa: B008 - frozen
+    progress: Progress | None = None,
+) -> Training:
+    """Train the model that `card` describes, and measure it.
+
+    1. Hold out a part, by patient.  2. Train one model a fold and one on everything else.
+    3. Calibrate on the folds' margins.  4. Measure, each fold calibrated on the others.
+    5. Keep what monitoring needs of the cohort.
+
+    Args:
+        progress: Called after each boosting round, from any thread, one call at a time.
+
+    Raises:
+        UntrainableCohort: The cohort's labels are not the card's, or there are too few patients.
+    """
+    labels = [label.id for label in card.labels]
+    truth = _truth(cohort, labels)
+    # 1.
+    parts = split(cohort, share=parameters.held_out_share, seed=parameters.seed)
+    kept, truth = cohort.take(parts.train), truth[parts.train]
+    groups = kept.groups()
+    folds, notes = _folds(kept, groups, parameters, truth)
+    # 2.
+    runs = [(np.flatnonzero(folds != fold), fold) for fold in range(int(folds.max()) + 1)]
+    boosters = _boost(
+        kept.profiles, truth, [*(rows for rows, _ in runs), np.arange(len(truth))],
+        classes=len(labels), parameters=parameters, progress=progress,
+    )  # fmt: skip
+    booster = boosters.pop()
+    # 3.
+    margins = np.empty((len(truth), len(labels)), dtype=np.float32)
+    shares = np.empty(len(truth))
+    for (rows, fold), fold_booster in zip(runs, boosters, strict=True):
+        tested = folds == fold
+        margins[tested] = fold_booster.inplace_predict(
+            kept.profiles[tested], predict_type="margin", missing=np.nan, strict_shape=True
+        )
+        shares[tested] = reference.outside_share(
+            reference.quantiles_of(kept.profiles[rows]), kept.profiles[tested]
+        )
+    calibration = uncertainty.fit(margins, truth)
+    # 4.
+    evaluation = _evaluate(
+        margins, truth, folds, labels=labels, groups=groups, notes=notes,
+        patients=None if kept.patients is None else len(set(kept.patients)),
+        held_out_cases=len(parts.held_out), seed=parameters.seed,
+    )  # fmt: skip
+    # 5.
+    return Training(
+        bundle=Bundle(
+            card=card,
+            contract=cohort.contract,
+            booster=booster,
+            calibration=calibration,
+            reference=_reference(kept, truth, len(labels), booster, shares, parameters.seed),
+            evaluation=evaluation,
+        ),
+        parameters=parameters,
+        held_out=tuple(cohort.ids[place] for place in parts.held_out),
+    )
+
+
+def _truth(cohort: Cohort, labels: Sequence[str]) -> NDArray[np.intp]:
+    unknown = sorted(set(cohort.labels) - set(labels))
+    if unknown:
+        raise UntrainableCohort(
+            f"the cohort has labels that the card lacks: {', '.join(unknown)}; "
+            "add them to the card, or leave those rows out"
+        )
+    absent = sorted(set(labels) - set(cohort.labels))
+    if absent:
+        raise UntrainableCohort(
+            f"the card promises labels that the cohort lacks: {', '.join(absent)}; "
+            "take them off the card, or add cases"
+        )
+    places = {label: place for place, label in enumerate(labels)}
+    return np.array([places[label] for label in cohort.labels], dtype=np.intp)
+
+
+def _patients_by_label(cohort: Cohort, groups: NDArray[np.intp], seed: int) -> list[list[int]]:
+    """Patients of each label, labels in order, patients shuffled; each patient once.
+
+    A patient with several labels counts under the first.
+    """
+    firsts = np.unique(groups, return_index=True)[1]
+    shuffled = np.random.default_rng(seed).permutation(len(firsts))
+    members: dict[str, list[int]] = {label: [] for label in sorted(set(cohort.labels))}
+    for patient in shuffled:
+        members[cohort.labels[firsts[patient]]].append(int(patient))
+    return list(members.values())
+
+
+def _folds(
+    cohort: Cohort, groups: NDArray[np.intp], parameters: Parameters, truth: NDArray[np.intp]
+) -> tuple[NDArray[np.intp], tuple[str, ...]]:
+    """The fold in which each case is tested, (n,), and what to say about it.
+
+    Patients are dealt label by label, as cards are: a label's patients are spread over as many
+    folds as they can fill, and folds are as large as each other. A label with fewer patients
+    than folds is kept: it is tested in some folds, and a label with a single patient is tested
+    by a model that has never seen it.
+    """
+    by_label = _patients_by_label(cohort, groups, parameters.seed + 1)
+    dealt = [patient for members in by_label for patient in members]
+    count = min(parameters.folds, max(map(len, by_label)))
+    if count < 2:
+        raise UntrainableCohort("no label has two patients, so nothing can be tested; add cases")
+    fold_of = np.empty(len(dealt), dtype=np.intp)
+    fold_of[dealt] = np.arange(len(dealt)) % count
+    notes = []
+    if count < parameters.folds:
+        notes.append(f"{count} folds, since no label has {parameters.folds} patients")
+    names = sorted(set(cohort.labels))
+    few = [name for name, members in zip(names, by_label, strict=True) if len(members) < count]
+    if few:
+        notes.append(f"fewer patients than folds, so the figures say little: {', '.join(few)}")
+    if cohort.patients is None:
+        notes.append("patients are not identified: one may be in several folds")
+    del truth
+    return fold_of[groups], tuple(notes)
+
+
+def _boost(
+    profiles: NDArray[np.float32],
+    truth: NDArray[np.intp],
+    runs: Sequence[NDArray[np.intp]],
+    *,
+    classes: int,
+    parameters: Parameters,
+    progress: Progress | None,
+) -> list[xgboost.Booster]:
+    """One booster for each set of rows.
+
+    Runs go side by side with few threads each: on small cohorts, threads of one run spend their
+    time waiting for each other, and much more so on a busy machine.
+    """
+    threads = parameters.threads or os.cpu_count() or 1
+    side_by_side = min(threads, len(runs))
+    settings = {
+        "objective": "multi:softprob",
+        "num_class": classes,
+        "tree_method": "hist",
+        "nthread": max(1, threads // side_by_side),
+        "seed": parameters.seed,
+        "learning_rate": parameters.learning_rate,
+        "max_depth": parameters.max_depth,
+        "max_bin": parameters.max_bin,
+        "min_child_weight": parameters.min_child_weight,
+        "reg_lambda": parameters.reg_lambda,
+        "subsample": parameters.subsample,
+        "colsample_bynode": parameters.colsample_bynode,
+    }
+    counter = _Rounds(parameters.rounds * len(runs), progress)
+
+    def boost(rows: NDArray[np.intp]) -> xgboost.Booster:
+        matrix = xgboost.QuantileDMatrix(
+            profiles[rows],
+            truth[rows],
+            missing=np.nan,
+            max_bin=parameters.max_bin,
+            nthread=settings["nthread"],
+        )
+        return xgboost.train(settings, matrix, parameters.rounds, callbacks=[counter])
+
+    with ThreadPoolExecutor(side_by_side) as pool:
+        return list(pool.map(boost, runs))
+
+
+class _Rounds(xgboost.callback.TrainingCallback):
+    """Counts boosting rounds over runs that go side by side."""
+
+    def __init__(self, total: int, progress: Progress | None) -> None:
+        self._done = 0
+        self._total = total
+        self._progress = progress
+        self._lock = Lock()
+
+    def after_iteration(self, model: object, epoch: int, evals_log: object) -> bool:
+        del model, epoch, evals_log
+        with self._lock:
+            self._done += 1
+            if self._progress is not None:
+                self._progress(self._done, self._total)
+        return False
+
+
+def _evaluate(
+    margins: NDArray[np.float32],
+    truth: NDArray[np.intp],
+    folds: NDArray[np.intp],
+    *,
+    labels: Sequence[str],
+    groups: NDArray[np.intp],
+    patients: int | None,
+    held_out_cases: int,
+    seed: int,
+    notes: tuple[str, ...],
+) -> Evaluation:
+    probabilities = np.empty(margins.shape)
+    in_set = np.zeros(margins.shape, dtype=np.bool_)
+    for fold in range(int(folds.max()) + 1):
+        # A calibration fitted on the very cases it is measured on would flatter itself.
+        tested = np.flatnonzero(folds == fold)
+        others: Calibration = uncertainty.fit(margins[folds != fold], truth[folds != fold])
+        probabilities[tested] = others.probabilities(margins[tested])
+        for place in tested:
+            in_set[place, others.prediction_set(probabilities[place])] = True
+    return evaluate(
+        probabilities, truth, in_set, labels=labels, groups=groups, patients=patients,
+        folds=int(folds.max()) + 1, seed=seed, held_out_cases=held_out_cases, notes=notes,
+    )  # fmt: skip
+
+
+def _reference(
+    cohort: Cohort,
+    truth: NDArray[np.intp],
+    classes: int,
+    booster: xgboost.Booster,
+    shares: NDArray[np.float64],
+    seed: int,
+) -> Reference:
+    profiles = cohort.profiles
+    some = np.random.default_rng(seed).permutation(len(profiles))[:_IMPORTANCE_PROFILES]
+    importance = np.zeros(profiles.shape[1])
+    # By the hundred: all contributions at once would be profiles x classes x features.
+    for start in range(0, len(some), 100):
+        batch = explain(booster, profiles[some[start : start + 100]])
+        importance += np.abs(batch.contributions).mean(axis=1).sum(axis=0)
+    return Reference(
+        quantiles=reference.quantiles_of(profiles),
+        missing_rates=np.isnan(profiles).mean(axis=0).astype(np.float32),
+        whole=np.asarray(
+            (np.isnan(profiles) | (profiles == np.rint(profiles))).all(axis=0), dtype=np.bool_
+        ),
+        priors=np.bincount(truth, minlength=classes) / len(truth),
+        importance=(importance / len(some)).astype(np.float32),
+        most_outside=float(np.quantile(shares, _TYPICAL_SHARE)),
+        profiles=len(profiles),
+    )
+
+
+def logged(parameters: Parameters) -> dict[str, str]:
+    """The parameters by name, as an experiment tracker keeps them."""
+    return {name: str(value) for name, value in asdict(parameters).items()}
