@@ -1,0 +1,11 @@
+"""What changes: drift between what a model was registered on and what it meets."""
+
+import os
+
+# Before anything imports the libraries that read them: they phone home unless told.
+for _variable, _word in (
+    ("BENTOML_DO_NOT_TRACK", "True"),
+    ("MLFLOW_DISABLE_TELEMETRY", "true"),
+    ("DO_NOT_TRACK", "true"),
+):
+    os.environ.setdefault(_variable, _word)
