@@ -1,0 +1,753 @@
+"""The log: appended to in groups, durable before it is acknowledged, signed after the commit."""
+
+import json
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass, fields
+from hashlib import sha256
+from types import TracebackType
+from typing import Self, get_args
+
+from sqlalchemy import Connection, bindparam, insert, select, update
+
+from guarantee.checkpoint import InclusionProof, Signer, VerifierKey
+from guarantee.errors import GuaranteeError
+from guarantee.home import Home
+from guarantee.merkle import EMPTY_ROOT, Hash, consistency_path, inclusion_path, leaf_hash
+from guarantee.protocol import ProtocolError, S, Situation, advance
+from guarantee.pseudonyms import Actor, Pseudonyms
+from guarantee.records import BODY_TYPES, Body, Header, MalformedRecord, RecordType, new_id
+from guarantee.store import (
+    BODIES,
+    HEAD,
+    RECORDS,
+    REQUESTS,
+    SIGNED,
+    STATES,
+    TILES,
+    Store,
+    StoreUnavailable,
+)
+from guarantee.tiles import Edge, TileReader
+from guarantee.vault import (
+    MasterKey,
+    Sealed,
+    in_clear,
+    seal,
+    secret_file,
+    signing_key,
+    unseal,
+)
+
+MOST_IN_A_GROUP = 256
+
+
+class LedgerError(GuaranteeError):
+    """The log refuses or cannot do something that is no step of the protocol."""
+
+
+class LedgerUnavailable(LedgerError):
+    """Outcome unknown; retry with the same idempotency key, a repeat is recorded once."""
+
+
+class LedgerClosed(LedgerError):
+    """The log was closed; nothing was recorded."""
+
+
+class UnknownRecord(LedgerError):
+    """The log holds no such record."""
+
+
+class RequestConflict(LedgerError):
+    """The idempotency key was used for another request."""
+
+
+class BodyMissing(LedgerError):
+    """The vault no longer holds the record's body."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A record about to be appended; the ledger gives it its id, time and digests.
+
+    Attributes:
+        sealed_for: The patient whose key seals the body; none leaves it in clear.
+        opens_dossier: Whether the record's own id names its dossier.
+    """
+
+    type: RecordType
+    actor: Actor
+    outcome: str
+    body: Body
+    sealed_for: str | None = None
+    dossier: str | None = None
+    opens_dossier: bool = False
+    follows: tuple[str, ...] = ()
+    model: str | None = None
+    model_version: str | None = None
+    models: tuple[str, ...] | None = None
+    valid_until: int | None = None
+    subject: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """An idempotency key, scoped to actor and route, and what was asked under it."""
+
+    actor: str
+    route: str
+    key: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """A record that survives power loss.
+
+    Attributes:
+        index: Its zero-based place in the log.
+        repeated: Whether an earlier request under the same idempotency key recorded it.
+    """
+
+    header: Header
+    index: int
+    repeated: bool = False
+
+    @property
+    def id(self) -> str:
+        """The record's id."""
+        return self.header.id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """A header and the proof that it stands in the log: what a patient or a court can keep.
+
+    Attributes:
+        header: The canonical bytes, as text.
+        proof: A C2SP tlog-proof with a signed checkpoint.
+    """
+
+    header: str
+    proof: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One row of the log and its body, as stored: nothing is believed yet."""
+
+    index: int
+    id: str
+    header: bytes
+    key_id: str | None
+    stored: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """So many records, under this root."""
+
+    size: int
+    root: Hash
+
+
+@dataclass(slots=True)
+class _Pending:
+    header: Header
+    sealed: Sealed
+    key_id: str | None
+    request: tuple[bytes, bytes] | None
+    done: "Future[Recorded]"
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970, UTC."""
+    return time.time_ns() // 1_000_000
+
+
+class Ledger:
+    """A log and its vault. Safe to share between threads; several processes may write."""
+
+    def __init__(
+        self,
+        store: Store,
+        master: MasterKey,
+        signer: Signer,
+        clock: Callable[[], int] = now_ms,
+    ) -> None:
+        self.store = store
+        self.people = Pseudonyms(store, master)
+        self.verifier_key: VerifierKey = signer.verifier_key
+        self._master = master
+        self._signer = signer
+        self._clock = clock
+        self._edge: Edge | None = None
+        self._queue: queue.SimpleQueue[_Pending | None] = queue.SimpleQueue()
+        self._closing = threading.Lock()
+        self._closed = False
+        with store.writing() as connection:
+            if connection.scalar(select(HEAD.c.size)) is None:
+                empty = {"origin": signer.name, "size": 0, "root": EMPTY_ROOT}
+                connection.execute(insert(HEAD).values(**empty))
+                note = signer.sign(size=0, root=EMPTY_ROOT).encode()
+                connection.execute(insert(SIGNED).values(origin=signer.name, size=0, note=note))
+        # A stop between commit and signature leaves a head that nobody signed yet.
+        self._note(self.head())
+        self._committer = threading.Thread(target=self._run, name="ledger", daemon=True)
+        self._committer.start()
+
+    @classmethod
+    def open(cls, home: Home, clock: Callable[[], int] = now_ms) -> Self:
+        """Open the log under `home`, or make it with its keys.
+
+        Raises:
+            StoreUnavailable: The database cannot be opened.
+            KeyUnavailable: A key file is damaged.
+        """
+        store = Store(home.database)
+        private = signing_key(home.keys / "ledger.key")
+        public = private.public_key().public_bytes_raw()
+        origin = f"garant.local/{sha256(public).hexdigest()[:16]}"
+        master = MasterKey(secret_file(home.keys / "master.key", 32))
+        return cls(store, master, Signer(name=origin, private=private), clock)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Finish what was asked, then stop."""
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
+            self._queue.put(None)
+        self._committer.join()
+        self.store.close()
+
+    # Appending
+
+    def record(self, draft: Draft, request: Request | None = None) -> Recorded:
+        """Append one record; once this returns, it survives power loss.
+
+        Args:
+            draft: What happened.
+            request: The idempotency key that it was asked under, if any.
+
+        Raises:
+            ProtocolError: The record may not stand here; nothing was recorded.
+            RequestConflict: The key was used for another request.
+            LedgerUnavailable: Outcome unknown; retry, a repeat is recorded once.
+        """
+        return self.submit(draft, request).result()
+
+    def submit(self, draft: Draft, request: Request | None = None) -> "Future[Recorded]":
+        """Like `record`, without waiting: the future holds what it would return or raise."""
+        at = self._clock()
+        record_id = new_id(at)
+        body = draft.body.encode()
+        if draft.sealed_for is None:
+            sealed = in_clear(body)
+        else:
+            sealed = seal(self.people.key(draft.sealed_for), record_id, body)
+        header = Header(
+            type=draft.type,
+            id=record_id,
+            time=at,
+            dossier=record_id if draft.opens_dossier else draft.dossier,
+            follows=draft.follows,
+            model=draft.model,
+            model_version=draft.model_version,
+            actor=draft.actor.pseudonym,
+            role=draft.actor.role,
+            outcome=draft.outcome,
+            vaulted_digest=sealed.digest,
+            commitment=sealed.commitment,
+            models=draft.models,
+            valid_until=draft.valid_until,
+            subject=draft.subject,
+        )
+        blinded = self._blinded(request) if request else None
+        pending = _Pending(header, sealed, draft.sealed_for, blinded, Future())
+        with self._closing:
+            if self._closed:
+                raise LedgerClosed("the log is closed")
+            self._queue.put(pending)
+        return pending.done
+
+    def repeated(self, request: Request) -> Recorded | None:
+        """What an earlier request under this key recorded, if it did.
+
+        Raises:
+            RequestConflict: The key was used for another request.
+        """
+        key, digest = self._blinded(request)
+        with self.store.reading() as connection:
+            record_id = _requested(connection, key, digest)
+            return _recorded(connection, record_id, repeated=True) if record_id else None
+
+    def _blinded(self, request: Request) -> tuple[bytes, bytes]:
+        scope = json.dumps([request.actor, request.route, request.key])
+        digest = sha256(request.content).hexdigest()
+        return self._master.blind("request", scope), self._master.blind("content", digest)
+
+    def _run(self) -> None:
+        closing = False
+        while not closing:
+            group: list[_Pending] = []
+            pending = self._queue.get()
+            while pending is not None:
+                group.append(pending)
+                if len(group) == MOST_IN_A_GROUP:
+                    break
+                try:
+                    pending = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+            closing = pending is None
+            if group:
+                self._settle(group)
+
+    def _settle(self, group: list[_Pending]) -> None:
+        try:
+            head, outcomes = self._commit(group)
+        except (GuaranteeError, IndexError, OSError) as error:
+            # What the database holds is unknown now: read the head again before going on.
+            self._edge = None
+            for pending in group:
+                failure = LedgerUnavailable(f"the log could not be written: {error}")
+                failure.__cause__ = error
+                pending.done.set_exception(failure)
+            return
+        for pending, outcome in zip(group, outcomes, strict=True):
+            if isinstance(outcome, Recorded):
+                pending.done.set_result(outcome)
+            else:
+                pending.done.set_exception(outcome)
+        try:
+            self._note(head)
+        except StoreUnavailable:
+            # The next group, or the next opening, signs a head that covers this one.
+            self._edge = None
+
+    def _commit(self, group: list[_Pending]) -> "tuple[Head, list[Recorded | GuaranteeError]]":
+        """Append what the protocol allows of `group`, in one transaction.
+
+        1. Read the head; another worker may have moved it.
+        2. Try each record on the state; refuse it alone where it may not stand.
+        3. Write the rows, the state and the tiles.
+        4. Move the head, unless somebody else did.
+        """
+        outcomes: list[Recorded | GuaranteeError] = []
+        with self.store.writing() as connection:
+            # 1.
+            head = read_head(connection)
+            if self._edge is None or self._edge.frontier.size != head.size:
+                self._edge = Edge.load(head.size, tiles_of(connection))
+            edge = self._edge.copy()
+            state = StoredState(connection)
+            requests: dict[bytes, tuple[bytes, Recorded]] = {}
+            records, bodies = [], []
+            # 2.
+            for pending in group:
+                repeat = _repeat(connection, requests, pending.request)
+                if repeat is not None:
+                    outcomes.append(repeat)
+                    continue
+                try:
+                    advance(pending.header, state)
+                except ProtocolError as refusal:
+                    outcomes.append(refusal)
+                    continue
+                encoded = pending.header.encode()
+                recorded = Recorded(header=pending.header, index=edge.frontier.size)
+                edge.append(leaf_hash(encoded))
+                records.append(_record_row(recorded, encoded))
+                bodies.append(
+                    {
+                        "record_id": recorded.id,
+                        "key_id": pending.key_id,
+                        "stored": pending.sealed.stored,
+                    }
+                )
+                if pending.request is not None:
+                    requests[pending.request[0]] = (pending.request[1], recorded)
+                outcomes.append(recorded)
+            if not records:
+                return head, outcomes
+            # 3.
+            connection.execute(insert(RECORDS), records)
+            connection.execute(insert(BODIES), bodies)
+            if requests:
+                rows = [
+                    {"key": key, "digest": digest, "record_id": recorded.id}
+                    for key, (digest, recorded) in requests.items()
+                ]
+                connection.execute(insert(REQUESTS), rows)
+            state.flush()
+            _write_tiles(connection, edge)
+            # 4.
+            moved = Head(edge.frontier.size, edge.frontier.root)
+            # The WHERE clause is the fork guard: of two writers that read the same head, only
+            # one UPDATE can match a row.
+            updated = connection.execute(
+                update(HEAD)
+                .where(HEAD.c.size == head.size, HEAD.c.root == head.root)
+                .values(size=moved.size, root=moved.root)
+            )
+            if updated.rowcount != 1:
+                raise LedgerUnavailable("another writer moved the head")
+        self._edge = edge
+        return moved, outcomes
+
+    def _note(self, head: Head) -> None:
+        """Sign a head that is committed, and keep the note for whoever verifies this home."""
+        with self.store.reading() as connection:
+            if connection.scalar(select(SIGNED.c.size)) == head.size:
+                return
+        note = self._signer.sign(size=head.size, root=head.root)
+        with self.store.noting() as connection:
+            connection.execute(
+                update(SIGNED)
+                .where(SIGNED.c.size < head.size)
+                .values(size=head.size, note=note.encode())
+            )
+
+    # Reading
+
+    def head(self) -> Head:
+        """The committed head."""
+        with self.store.reading() as connection:
+            return read_head(connection)
+
+    def checkpoint(self) -> str:
+        """The signed note over the committed head."""
+        head = self.head()
+        return self._signer.sign(size=head.size, root=head.root)
+
+    def receipt(self, record_id: str) -> Receipt:
+        """The record's header with its proof under the present head.
+
+        Raises:
+            UnknownRecord: The log holds no such record.
+        """
+        with self.store.reading() as connection:
+            recorded = _recorded(connection, record_id)
+            head = read_head(connection)
+            reader = TileReader(tiles_of(connection))
+            path = inclusion_path(recorded.index, head.size, reader.node_at)
+        proof = InclusionProof(
+            index=recorded.index,
+            path=tuple(path),
+            checkpoint=self._signer.sign(size=head.size, root=head.root),
+        )
+        return Receipt(header=recorded.header.encode().decode(), proof=proof.text)
+
+    def consistency(self, old_size: int) -> tuple[Sequence[Hash], str]:
+        """The path from the log of `old_size` entries to the present checkpoint, and that note.
+
+        Raises:
+            UnknownRecord: The log has not that many records.
+        """
+        with self.store.reading() as connection:
+            head = read_head(connection)
+            if not 0 <= old_size <= head.size:
+                raise UnknownRecord(f"the log has {head.size} records")
+            reader = TileReader(tiles_of(connection))
+            path = consistency_path(old_size, head.size, reader.node_at)
+        return path, self._signer.sign(size=head.size, root=head.root)
+
+    def find(self, record_id: str) -> Recorded:
+        """The record of that id.
+
+        Raises:
+            UnknownRecord: The log holds no such record.
+        """
+        with self.store.reading() as connection:
+            return _recorded(connection, record_id)
+
+    def open_body(self, recorded: Recorded) -> Body:
+        """What a record says, checked against its header.
+
+        Raises:
+            BodyMissing: The vault no longer holds it.
+            UnknownPerson: The patient's key is gone.
+            VaultError: The stored bytes, or the key, were altered.
+        """
+        with self.store.reading() as connection:
+            row = connection.execute(
+                select(BODIES.c.key_id, BODIES.c.stored).where(BODIES.c.record_id == recorded.id)
+            ).one_or_none()
+        if row is None:
+            raise BodyMissing(f"the vault does not hold the body of record {recorded.id}")
+        if row.key_id is None or recorded.header.commitment is None:
+            encoded = row.stored
+        else:
+            encoded = unseal(
+                self.people.key(row.key_id), recorded.id, row.stored, recorded.header.commitment
+            )
+        return BODY_TYPES[recorded.header.type].model_validate_json(encoded)
+
+    def sealed_for(self, record_id: str) -> str | None:
+        """The pseudonym of the patient whose key seals that record's body.
+
+        Raises:
+            UnknownRecord: The vault holds no such body.
+        """
+        with self.store.reading() as connection:
+            row = connection.execute(
+                select(BODIES.c.key_id).where(BODIES.c.record_id == record_id)
+            ).one_or_none()
+        if row is None:
+            raise UnknownRecord("the log holds no such record")
+        return row.key_id
+
+    def thread(self, dossier: str) -> list[Recorded]:
+        """The records of one dossier, in their order."""
+        return self._select(RECORDS.c.dossier == dossier)
+
+    def of_patient(self, pseudonym: str, kind: RecordType) -> list[Recorded]:
+        """The records of one kind sealed for one patient, in their order."""
+        sealed = select(BODIES.c.record_id).where(BODIES.c.key_id == pseudonym)
+        return self._select(RECORDS.c.id.in_(sealed), RECORDS.c.type == kind)
+
+    def latest(
+        self, kind: RecordType, *, model: str | None = None, count: int = 100
+    ) -> list[Recorded]:
+        """The last `count` records of one kind, oldest first."""
+        where = [RECORDS.c.type == kind]
+        if model is not None:
+            where.append(RECORDS.c.model == model)
+        statement = select(RECORDS).where(*where).order_by(RECORDS.c.index.desc()).limit(count)
+        with self.store.reading() as connection:
+            rows = connection.execute(statement).all()
+        return [_decoded(row.index, row.header) for row in reversed(rows)]
+
+    def page(self, start: int, count: int) -> list[Recorded]:
+        """Records from index `start` on, at most `count`."""
+        return self._select(RECORDS.c.index >= start, RECORDS.c.index < start + count)
+
+    def _select(self, *where: object) -> list[Recorded]:
+        statement = select(RECORDS).where(*where).order_by(RECORDS.c.index)  # type: ignore[arg-type]
+        with self.store.reading() as connection:
+            return [_decoded(row.index, row.header) for row in connection.execute(statement)]
+
+    def situation(self, kind: type[S], key: str) -> S | None:
+        """Where the protocol stands with that thing."""
+        with self.store.reading() as connection:
+            return StoredState(connection).get(kind, key)
+
+    def situations(self, kind: type[S], steps: Iterable[str]) -> list[tuple[str, S]]:
+        """Keys and situations of that kind at any of these steps."""
+        statement = (
+            select(STATES)
+            .where(STATES.c.kind == kind.__name__, STATES.c.step.in_([str(step) for step in steps]))
+            .order_by(STATES.c.key)
+        )
+        with self.store.reading() as connection:
+            return [
+                (row.key, _situation(kind, row.facts)) for row in connection.execute(statement)
+            ]
+
+
+class StoredState:
+    """The protocol's state in the database, read through and written back at the end."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._read: dict[tuple[type[Situation], str], Situation | None] = {}
+        self._moved: dict[tuple[type[Situation], str], Situation] = {}
+
+    def get(self, kind: type[S], key: str) -> S | None:
+        """The situation of that kind and key, if there is one."""
+        if (kind, key) in self._moved:
+            return self._moved[kind, key]  # type: ignore[return-value]  # keyed by its type
+        if (kind, key) not in self._read:
+            statement = select(STATES.c.facts).where(
+                STATES.c.kind == kind.__name__, STATES.c.key == key
+            )
+            facts = self._connection.scalar(statement)
+            self._read[kind, key] = None if facts is None else _situation(kind, facts)
+        return self._read[kind, key]  # type: ignore[return-value]  # keyed by its type
+
+    def put(self, key: str, new: Situation, old: Situation | None) -> None:
+        """Move a situation; written by `flush`."""
+        self._read.setdefault((type(new), key), old)
+        self._moved[type(new), key] = new
+
+    def flush(self) -> None:
+        """Write what moved, each from the facts that were read.
+
+        Raises:
+            LedgerUnavailable: Somebody moved them in between; the transaction must end.
+        """
+        inserted, moved = [], []
+        for (kind, key), new in self._moved.items():
+            old = self._read[kind, key]
+            row = {"kind": kind.__name__, "key": key, "step": new.step, "facts": _facts(new)}
+            if old is None:
+                inserted.append(row)
+            else:
+                moved.append(
+                    {
+                        "its_kind": kind.__name__,
+                        "its_key": key,
+                        "expected": _facts(old),
+                        "step": new.step,
+                        "facts": row["facts"],
+                    }
+                )
+        if inserted:
+            self._connection.execute(insert(STATES), inserted)
+        if moved:
+            statement = (
+                update(STATES)
+                .where(
+                    STATES.c.kind == bindparam("its_kind"),
+                    STATES.c.key == bindparam("its_key"),
+                    STATES.c.facts == bindparam("expected"),
+                )
+                .values(step=bindparam("step"), facts=bindparam("facts"))
+            )
+            if self._connection.execute(statement, moved).rowcount != len(moved):
+                raise LedgerUnavailable("another writer moved the state")
+
+
+KINDS: dict[str, type[Situation]] = {kind.__name__: kind for kind in get_args(Situation)}
+
+
+def _facts(situation: Situation) -> str:
+    return json.dumps(asdict(situation), separators=(",", ":"), sort_keys=True)
+
+
+def _situation(kind: type[S], facts: str) -> S:
+    values = json.loads(facts)
+    types = {name.name: name.type for name in fields(kind)}
+    values["step"] = types["step"](values["step"])  # type: ignore[operator,misc]  # a StrEnum
+    for name, value in values.items():
+        if isinstance(value, list):
+            values[name] = tuple(
+                tuple(item) if isinstance(item, list) else item for item in value
+            )
+    return kind(**values)
+
+
+def read_head(connection: Connection) -> Head:
+    """The head's row.
+
+    Raises:
+        LedgerUnavailable: There is none, or more than one.
+    """
+    rows = connection.execute(select(HEAD.c.size, HEAD.c.root)).all()
+    if len(rows) != 1:
+        raise LedgerUnavailable("the database does not hold one head: verify it, or restore it")
+    return Head(rows[0].size, rows[0].root)
+
+
+def tiles_of(connection: Connection) -> Callable[[int, int], bytes]:
+    """A reader of the stored tiles; a missing one is empty."""
+
+    def read(level: int, index: int) -> bytes:
+        statement = select(TILES.c.hashes).where(TILES.c.level == level, TILES.c.index == index)
+        return connection.scalar(statement) or b""
+
+    return read
+
+
+def entries(connection: Connection) -> Iterator[Entry]:
+    """Every row of the log with its body, in the order of their index."""
+    statement = (
+        select(RECORDS.c.index, RECORDS.c.id, RECORDS.c.header, BODIES.c.key_id, BODIES.c.stored)
+        .join_from(RECORDS, BODIES, RECORDS.c.id == BODIES.c.record_id, isouter=True)
+        .order_by(RECORDS.c.index)
+        .execution_options(yield_per=1000)
+    )
+    for row in connection.execute(statement):
+        yield Entry(
+            index=row.index, id=row.id, header=row.header, key_id=row.key_id, stored=row.stored
+        )
+
+
+def _write_tiles(connection: Connection, edge: Edge) -> None:
+    for tile in edge.changed():
+        if tile.replaces:
+            statement = update(TILES).where(
+                TILES.c.level == tile.level, TILES.c.index == tile.index
+            )
+            connection.execute(statement.values(hashes=tile.hashes))
+        else:
+            row = {"level": tile.level, "index": tile.index, "hashes": tile.hashes}
+            connection.execute(insert(TILES).values(**row))
+
+
+def _record_row(recorded: Recorded, encoded: bytes) -> dict[str, object]:
+    header = recorded.header
+    return {
+        "index": recorded.index,
+        "id": header.id,
+        "type": header.type,
+        "dossier": header.dossier,
+        "model": header.model,
+        "header": encoded,
+    }
+
+
+def _repeat(
+    connection: Connection,
+    group: dict[bytes, tuple[bytes, Recorded]],
+    request: tuple[bytes, bytes] | None,
+) -> Recorded | RequestConflict | None:
+    """What the same idempotency key recorded, in this group or before."""
+    if request is None:
+        return None
+    key, digest = request
+    try:
+        if key in group:
+            _check_same(group[key][0], digest)
+            first = group[key][1]
+            return Recorded(header=first.header, index=first.index, repeated=True)
+        record_id = _requested(connection, key, digest)
+    except RequestConflict as conflict:
+        return conflict
+    return _recorded(connection, record_id, repeated=True) if record_id else None
+
+
+def _requested(connection: Connection, key: bytes, digest: bytes) -> str | None:
+    row = connection.execute(select(REQUESTS).where(REQUESTS.c.key == key)).one_or_none()
+    if row is None:
+        return None
+    _check_same(row.digest, digest)
+    record_id: str = row.record_id
+    return record_id
+
+
+def _check_same(first: bytes, second: bytes) -> None:
+    if first != second:
+        raise RequestConflict("the idempotency key was used for another request: take a new one")
+
+
+def _recorded(connection: Connection, record_id: str, *, repeated: bool = False) -> Recorded:
+    row = connection.execute(
+        select(RECORDS.c.index, RECORDS.c.header).where(RECORDS.c.id == record_id)
+    ).one_or_none()
+    if row is None:
+        raise UnknownRecord("the log holds no such record")
+    found = _decoded(row.index, row.header)
+    return Recorded(header=found.header, index=found.index, repeated=repeated)
+
+
+def _decoded(index: int, header: bytes) -> Recorded:
+    try:
+        return Recorded(header=Header.decode(header), index=index)
+    except MalformedRecord as error:
+        raise LedgerError(f"record {index} was altered: verify the log") from error
