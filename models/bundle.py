@@ -1,4 +1,4 @@
-"""A version on disk: the folder that is registered, laid on the shelf and loaded, and its digest."""
+"""A version on disk: the folder that is registered, shelved and loaded, and its digest."""
 
 import hashlib
 import json

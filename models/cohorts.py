@@ -1,4 +1,4 @@
-"""Cohorts to train on: GCM from a package index, TCGA miRNA from a folder, any CSV or Parquet file."""
+"""Cohorts to train on: GCM from a package index, TCGA miRNA from a folder, any table."""
 
 import csv
 import gzip
@@ -347,7 +347,7 @@ def _column(cells: pd.Series, name: str, first_row: int) -> NDArray[np.float64]:
     values = pd.to_numeric(cells.where(~absent), errors="coerce")
     if cells.dtype == bool:
         raise MalformedCohort(f"column {name}: not numbers but true and false")
-    column = values.to_numpy(dtype=np.float64, na_value=np.nan)
+    column: NDArray[np.float64] = values.to_numpy(dtype=np.float64, na_value=np.nan)
     for row in np.flatnonzero((np.isnan(column) & ~absent.to_numpy()) | np.isinf(column)):
         raise MalformedCohort(
             f"row {first_row + row + 1}, column {name}: not a finite number; "

@@ -1,4 +1,4 @@
-"""What goes into a model: its features by name, unit and range, and how a profile becomes a vector."""
+"""What goes into a model: features by name, unit and range, and how they become a vector."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a model was trained on, without any profile: quantiles, missing rates, priors, importance."""
+"""What a model was trained on, without any profile: quantiles, missing rates, importance."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -92,7 +92,7 @@ def split(cohort: Cohort, *, share: float, seed: int) -> Split:
 def train(
     cohort: Cohort,
     card: Card,
-    parameters: Parameters = Parameters(),  # noqa: B008 - frozen
+    parameters: Parameters = Parameters(),
     progress: Progress | None = None,
 ) -> Training:
     """Train the model that `card` describes, and measure it.
@@ -113,7 +113,7 @@ def train(
     parts = split(cohort, share=parameters.held_out_share, seed=parameters.seed)
     kept, truth = cohort.take(parts.train), truth[parts.train]
     groups = kept.groups()
-    folds, notes = _folds(kept, groups, parameters, truth)
+    folds, notes = _folds(kept, groups, parameters)
     # 2.
     runs = [(np.flatnonzero(folds != fold), fold) for fold in range(int(folds.max()) + 1)]
     boosters = _boost(
@@ -146,7 +146,14 @@ def train(
             contract=cohort.contract,
             booster=booster,
             calibration=calibration,
-            reference=_reference(kept, truth, len(labels), booster, shares, parameters.seed),
+            reference=_reference(
+                kept,
+                truth,
+                classes=len(labels),
+                booster=booster,
+                shares=shares,
+                seed=parameters.seed,
+            ),
             evaluation=evaluation,
         ),
         parameters=parameters,
@@ -185,7 +192,7 @@ def _patients_by_label(cohort: Cohort, groups: NDArray[np.intp], seed: int) -> l
 
 
 def _folds(
-    cohort: Cohort, groups: NDArray[np.intp], parameters: Parameters, truth: NDArray[np.intp]
+    cohort: Cohort, groups: NDArray[np.intp], parameters: Parameters
 ) -> tuple[NDArray[np.intp], tuple[str, ...]]:
     """The fold in which each case is tested, (n,), and what to say about it.
 
@@ -210,7 +217,6 @@ def _folds(
         notes.append(f"fewer patients than folds, so the figures say little: {', '.join(few)}")
     if cohort.patients is None:
         notes.append("patients are not identified: one may be in several folds")
-    del truth
     return fold_of[groups], tuple(notes)
 
 
@@ -308,6 +314,7 @@ def _evaluate(
 def _reference(
     cohort: Cohort,
     truth: NDArray[np.intp],
+    *,
     classes: int,
     booster: xgboost.Booster,
     shares: NDArray[np.float64],

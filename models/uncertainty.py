@@ -1,4 +1,4 @@
-"""How sure a model may be: calibrated probabilities and sets that hold the truth nine times in ten."""
+"""How sure a model may be: calibrated probabilities, and sets that should hold the truth."""
 
 from typing import Final
 
