@@ -1,0 +1,97 @@
+"""What the environment may set: one frozen object, read once and passed down."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Final, Self
+
+from guarantee.home import Home
+from serving.errors import ServingError
+
+PREFIX: Final = "GARANT_"
+_READ_HERE: Final = frozenset({"GARANT_HOME", "GARANT_ENVIRONMENT", "GARANT_TOKEN_HOURS"})
+# Read where they are used: by commands, by cohorts, by tests.
+_READ_ELSEWHERE: Final = frozenset(
+    {
+        "GARANT_COHORTS",
+        "GARANT_DATABASE_URL",
+        "GARANT_MASTER_KEY",
+        "GARANT_TEST_CACHE",
+        "GARANT_TOKEN",
+    }
+)
+
+
+class InvalidSettings(ServingError):
+    """The environment does not make settings; names the variable, never its value."""
+
+
+class Environment(StrEnum):
+    """What the house is for: production refuses test identities and the embedded issuer."""
+
+    DEVELOPMENT = "development"
+    PRODUCTION = "production"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How this process serves.
+
+    Attributes:
+        home: From `GARANT_HOME`; `~/.garant` by default.
+        environment: From `GARANT_ENVIRONMENT`.
+        token_lifetime: Of the embedded issuer's tokens, from `GARANT_TOKEN_HOURS`.
+    """
+
+    home: Home
+    environment: Environment = Environment.DEVELOPMENT
+    token_lifetime: timedelta = timedelta(hours=12)
+
+    @property
+    def in_production(self) -> bool:
+        """Whether patients and professionals must be real."""
+        return self.environment is Environment.PRODUCTION
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str], *, home: Path | None = None) -> Self:
+        """The settings in `environ`; `home` given by hand goes before `GARANT_HOME`.
+
+        Raises:
+            InvalidSettings: A `GARANT_` variable is unknown, or a value is not one of its kind.
+        """
+        unknown = sorted(
+            name
+            for name in environ
+            if name.startswith(PREFIX) and name not in _READ_HERE | _READ_ELSEWHERE
+        )
+        if unknown:
+            known = ", ".join(sorted(_READ_HERE | _READ_ELSEWHERE))
+            raise InvalidSettings(f"unknown: {', '.join(unknown)}; the variables are {known}")
+        path = home or Path(environ.get("GARANT_HOME") or "~/.garant")
+        return cls(
+            home=Home(path.expanduser().absolute()),
+            environment=_environment(environ.get("GARANT_ENVIRONMENT")),
+            token_lifetime=_hours(environ.get("GARANT_TOKEN_HOURS")),
+        )
+
+
+def _environment(word: str | None) -> Environment:
+    if not word:
+        return Environment.DEVELOPMENT
+    try:
+        return Environment(word)
+    except ValueError as error:
+        raise InvalidSettings(
+            f"GARANT_ENVIRONMENT is one of {', '.join(Environment)}"
+        ) from error
+
+
+def _hours(word: str | None) -> timedelta:
+    if not word:
+        return timedelta(hours=12)
+    # A token cannot be recalled, so it lives a week at most.
+    if not word.isascii() or not word.isdigit() or not 1 <= int(word) <= 168:
+        raise InvalidSettings("GARANT_TOKEN_HOURS is a whole number of hours, 1 to 168")
+    return timedelta(hours=int(word))
