@@ -13,6 +13,7 @@ from pydantic import (
     model_validator,
 )
 
+
 class Language(StrEnum):
     """The languages that patients and clinicians read."""
 

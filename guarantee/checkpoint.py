@@ -158,9 +158,7 @@ class Signer:
             key_id=self.verifier_key.key_id,
             value=self.private.sign(checkpoint.body.encode()),
         )
-        return Checkpoint(
-            origin=self.name, size=size, root=root, signatures=(signature,)
-        ).text
+        return Checkpoint(origin=self.name, size=size, root=root, signatures=(signature,)).text
 
 
 def parse(text: str | bytes) -> Checkpoint:
@@ -208,7 +206,7 @@ def verify(text: str | bytes, verifier_key: VerifierKey | str) -> Checkpoint:
         )
     if checkpoint.size == 0 and checkpoint.root != EMPTY_ROOT:
         raise MalformedNote("a log of no entry has the empty root")
-    _verify_signatures(checkpoint, key, lambda signature: checkpoint.body.encode())
+    _verify_signatures(checkpoint, key, lambda _: checkpoint.body.encode())
     return checkpoint
 
 
@@ -309,9 +307,7 @@ def parse_proof(text: str | bytes) -> InclusionProof:
     )
 
 
-def verify_proof(
-    text: str | bytes, *, leaf: Hash, verifier_key: VerifierKey | str
-) -> Checkpoint:
+def verify_proof(text: str | bytes, *, leaf: Hash, verifier_key: VerifierKey | str) -> Checkpoint:
     """Check that `leaf` stands in the log that signed the proof's checkpoint.
 
     Args:
@@ -391,4 +387,3 @@ def _decode(text: str, what: str) -> bytes:
     if base64.b64encode(value).decode() != text:
         raise MalformedNote(f"{what} is not in canonical base64")
     return value
-

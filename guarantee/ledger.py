@@ -6,27 +6,27 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from hashlib import sha256
 from types import TracebackType
-from typing import Self, get_args
+from typing import Self, TypeVar
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import ColumnElement, Connection, insert, select, update
 
 from guarantee.checkpoint import InclusionProof, Signer, VerifierKey
 from guarantee.errors import GuaranteeError
 from guarantee.home import Home
 from guarantee.merkle import EMPTY_ROOT, Hash, consistency_path, inclusion_path, leaf_hash
-from guarantee.protocol import ProtocolError, S, Situation, advance
+from guarantee.protocol import ProtocolError, S, advance
 from guarantee.pseudonyms import Actor, Pseudonyms
 from guarantee.records import BODY_TYPES, Body, Header, MalformedRecord, RecordType, new_id
+from guarantee.state import StoredState
 from guarantee.store import (
     BODIES,
     HEAD,
     RECORDS,
     REQUESTS,
     SIGNED,
-    STATES,
     TILES,
     Store,
     StoreUnavailable,
@@ -43,6 +43,8 @@ from guarantee.vault import (
 )
 
 MOST_IN_A_GROUP = 256
+
+B = TypeVar("B", bound=Body)
 
 
 class LedgerError(GuaranteeError):
@@ -498,6 +500,17 @@ class Ledger:
             )
         return BODY_TYPES[recorded.header.type].model_validate_json(encoded)
 
+    def open_as(self, recorded: Recorded, kind: type[B]) -> B:
+        """Like `open_body`, for a record that is known to be of one kind.
+
+        Raises:
+            LedgerError: It is of another kind: the log was altered.
+        """
+        body = self.open_body(recorded)
+        if not isinstance(body, kind):
+            raise LedgerError(f"record {recorded.id} is no {kind.__name__}: verify the log")
+        return body
+
     def sealed_for(self, record_id: str) -> str | None:
         """The pseudonym of the patient whose key seals that record's body.
 
@@ -510,7 +523,8 @@ class Ledger:
             ).one_or_none()
         if row is None:
             raise UnknownRecord("the log holds no such record")
-        return row.key_id
+        key_id: str | None = row.key_id
+        return key_id
 
     def thread(self, dossier: str) -> list[Recorded]:
         """The records of one dossier, in their order."""
@@ -528,118 +542,29 @@ class Ledger:
         where = [RECORDS.c.type == kind]
         if model is not None:
             where.append(RECORDS.c.model == model)
-        statement = select(RECORDS).where(*where).order_by(RECORDS.c.index.desc()).limit(count)
+        statement = select(RECORDS).where(*where).order_by(RECORDS.c.position.desc()).limit(count)
         with self.store.reading() as connection:
             rows = connection.execute(statement).all()
-        return [_decoded(row.index, row.header) for row in reversed(rows)]
+        return [_decoded(row.position, row.header) for row in reversed(rows)]
 
     def page(self, start: int, count: int) -> list[Recorded]:
         """Records from index `start` on, at most `count`."""
-        return self._select(RECORDS.c.index >= start, RECORDS.c.index < start + count)
+        return self._select(RECORDS.c.position >= start, RECORDS.c.position < start + count)
 
-    def _select(self, *where: object) -> list[Recorded]:
-        statement = select(RECORDS).where(*where).order_by(RECORDS.c.index)  # type: ignore[arg-type]
+    def _select(self, *where: ColumnElement[bool]) -> list[Recorded]:
+        statement = select(RECORDS).where(*where).order_by(RECORDS.c.position)
         with self.store.reading() as connection:
-            return [_decoded(row.index, row.header) for row in connection.execute(statement)]
+            return [_decoded(row.position, row.header) for row in connection.execute(statement)]
 
-    def situation(self, kind: type[S], key: str) -> S | None:
+    def get(self, kind: type[S], key: str) -> S | None:
         """Where the protocol stands with that thing."""
         with self.store.reading() as connection:
             return StoredState(connection).get(kind, key)
 
     def situations(self, kind: type[S], steps: Iterable[str]) -> list[tuple[str, S]]:
         """Keys and situations of that kind at any of these steps."""
-        statement = (
-            select(STATES)
-            .where(STATES.c.kind == kind.__name__, STATES.c.step.in_([str(step) for step in steps]))
-            .order_by(STATES.c.key)
-        )
         with self.store.reading() as connection:
-            return [
-                (row.key, _situation(kind, row.facts)) for row in connection.execute(statement)
-            ]
-
-
-class StoredState:
-    """The protocol's state in the database, read through and written back at the end."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._read: dict[tuple[type[Situation], str], Situation | None] = {}
-        self._moved: dict[tuple[type[Situation], str], Situation] = {}
-
-    def get(self, kind: type[S], key: str) -> S | None:
-        """The situation of that kind and key, if there is one."""
-        if (kind, key) in self._moved:
-            return self._moved[kind, key]  # type: ignore[return-value]  # keyed by its type
-        if (kind, key) not in self._read:
-            statement = select(STATES.c.facts).where(
-                STATES.c.kind == kind.__name__, STATES.c.key == key
-            )
-            facts = self._connection.scalar(statement)
-            self._read[kind, key] = None if facts is None else _situation(kind, facts)
-        return self._read[kind, key]  # type: ignore[return-value]  # keyed by its type
-
-    def put(self, key: str, new: Situation, old: Situation | None) -> None:
-        """Move a situation; written by `flush`."""
-        self._read.setdefault((type(new), key), old)
-        self._moved[type(new), key] = new
-
-    def flush(self) -> None:
-        """Write what moved, each from the facts that were read.
-
-        Raises:
-            LedgerUnavailable: Somebody moved them in between; the transaction must end.
-        """
-        inserted, moved = [], []
-        for (kind, key), new in self._moved.items():
-            old = self._read[kind, key]
-            row = {"kind": kind.__name__, "key": key, "step": new.step, "facts": _facts(new)}
-            if old is None:
-                inserted.append(row)
-            else:
-                moved.append(
-                    {
-                        "its_kind": kind.__name__,
-                        "its_key": key,
-                        "expected": _facts(old),
-                        "step": new.step,
-                        "facts": row["facts"],
-                    }
-                )
-        if inserted:
-            self._connection.execute(insert(STATES), inserted)
-        if moved:
-            statement = (
-                update(STATES)
-                .where(
-                    STATES.c.kind == bindparam("its_kind"),
-                    STATES.c.key == bindparam("its_key"),
-                    STATES.c.facts == bindparam("expected"),
-                )
-                .values(step=bindparam("step"), facts=bindparam("facts"))
-            )
-            if self._connection.execute(statement, moved).rowcount != len(moved):
-                raise LedgerUnavailable("another writer moved the state")
-
-
-KINDS: dict[str, type[Situation]] = {kind.__name__: kind for kind in get_args(Situation)}
-
-
-def _facts(situation: Situation) -> str:
-    return json.dumps(asdict(situation), separators=(",", ":"), sort_keys=True)
-
-
-def _situation(kind: type[S], facts: str) -> S:
-    values = json.loads(facts)
-    types = {name.name: name.type for name in fields(kind)}
-    values["step"] = types["step"](values["step"])  # type: ignore[operator,misc]  # a StrEnum
-    for name, value in values.items():
-        if isinstance(value, list):
-            values[name] = tuple(
-                tuple(item) if isinstance(item, list) else item for item in value
-            )
-    return kind(**values)
+            return StoredState(connection).at(kind, steps)
 
 
 def read_head(connection: Connection) -> Head:
@@ -658,7 +583,7 @@ def tiles_of(connection: Connection) -> Callable[[int, int], bytes]:
     """A reader of the stored tiles; a missing one is empty."""
 
     def read(level: int, index: int) -> bytes:
-        statement = select(TILES.c.hashes).where(TILES.c.level == level, TILES.c.index == index)
+        statement = select(TILES.c.hashes).where(TILES.c.level == level, TILES.c.position == index)
         return connection.scalar(statement) or b""
 
     return read
@@ -667,14 +592,14 @@ def tiles_of(connection: Connection) -> Callable[[int, int], bytes]:
 def entries(connection: Connection) -> Iterator[Entry]:
     """Every row of the log with its body, in the order of their index."""
     statement = (
-        select(RECORDS.c.index, RECORDS.c.id, RECORDS.c.header, BODIES.c.key_id, BODIES.c.stored)
+        select(RECORDS.c.position, RECORDS.c.id, RECORDS.c.header, BODIES.c.key_id, BODIES.c.stored)
         .join_from(RECORDS, BODIES, RECORDS.c.id == BODIES.c.record_id, isouter=True)
-        .order_by(RECORDS.c.index)
+        .order_by(RECORDS.c.position)
         .execution_options(yield_per=1000)
     )
     for row in connection.execute(statement):
         yield Entry(
-            index=row.index, id=row.id, header=row.header, key_id=row.key_id, stored=row.stored
+            index=row.position, id=row.id, header=row.header, key_id=row.key_id, stored=row.stored
         )
 
 
@@ -682,18 +607,18 @@ def _write_tiles(connection: Connection, edge: Edge) -> None:
     for tile in edge.changed():
         if tile.replaces:
             statement = update(TILES).where(
-                TILES.c.level == tile.level, TILES.c.index == tile.index
+                TILES.c.level == tile.level, TILES.c.position == tile.index
             )
             connection.execute(statement.values(hashes=tile.hashes))
         else:
-            row = {"level": tile.level, "index": tile.index, "hashes": tile.hashes}
+            row = {"level": tile.level, "position": tile.index, "hashes": tile.hashes}
             connection.execute(insert(TILES).values(**row))
 
 
 def _record_row(recorded: Recorded, encoded: bytes) -> dict[str, object]:
     header = recorded.header
     return {
-        "index": recorded.index,
+        "position": recorded.index,
         "id": header.id,
         "type": header.type,
         "dossier": header.dossier,
@@ -738,11 +663,11 @@ def _check_same(first: bytes, second: bytes) -> None:
 
 def _recorded(connection: Connection, record_id: str, *, repeated: bool = False) -> Recorded:
     row = connection.execute(
-        select(RECORDS.c.index, RECORDS.c.header).where(RECORDS.c.id == record_id)
+        select(RECORDS.c.position, RECORDS.c.header).where(RECORDS.c.id == record_id)
     ).one_or_none()
     if row is None:
         raise UnknownRecord("the log holds no such record")
-    found = _decoded(row.index, row.header)
+    found = _decoded(row.position, row.header)
     return Recorded(header=found.header, index=found.index, repeated=repeated)
 
 

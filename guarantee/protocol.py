@@ -151,11 +151,15 @@ Situation = Information | Dossier | Model | Version | Member
 S = TypeVar("S", Information, Dossier, Model, Version, Member)
 
 
-class State(Protocol):
-    """Where the log's records have led so far."""
+class View(Protocol):
+    """Where the log's records have led so far, to read."""
 
     def get(self, kind: type[S], key: str) -> S | None:
         """The situation of that kind and key, if there is one."""
+
+
+class State(View, Protocol):
+    """Where the log's records have led so far, to move on."""
 
     def put(self, key: str, new: Situation, old: Situation | None) -> None:
         """Move a situation from `old` to `new`; `old` is what `get` gave."""
@@ -171,14 +175,12 @@ class Remembered:
         """The situation of that kind and key, if there is one."""
         return self.situations.get((kind, key))  # type: ignore[return-value]  # keyed by its type
 
-    def put(self, key: str, new: Situation, old: Situation | None) -> None:
+    def put(self, key: str, new: Situation, old: Situation | None) -> None:  # noqa: ARG002  # State's
         """Move a situation."""
         self.situations[type(new), key] = new
 
 
-QUORUM = frozenset(
-    {Profession.PHYSICIAN, Profession.PARAMEDIC, Profession.PATIENT_REPRESENTATIVE}
-)
+QUORUM = frozenset({Profession.PHYSICIAN, Profession.PARAMEDIC, Profession.PATIENT_REPRESENTATIVE})
 """The seats whose votes an approval needs at least."""
 
 _CLINICAL = frozenset({Role.CLINICIAN})
@@ -376,11 +378,11 @@ def _approve(header: Header, state: State) -> None:
     state.put(key, replace(version, step=Verdict.APPROVED), version)
 
 
-def missing_votes(version: Version, state: State) -> tuple[str, ...]:
+def missing_votes(version: Version, state: View) -> tuple[str, ...]:
     """What an approval still needs: a seat of the quorum without a vote for, or a majority."""
     in_favour = {voter for voter, word in version.votes if word == "for"}
     seats = {member.step for voter in in_favour if (member := state.get(Member, voter))}
-    missing = sorted(QUORUM - seats)
+    missing: list[str] = sorted(QUORUM - seats)
     if not missing and 2 * len(in_favour) <= len(version.votes):
         missing = ["a majority"]
     return tuple(missing)

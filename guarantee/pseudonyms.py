@@ -116,7 +116,9 @@ class Pseudonyms:
         key_id = key_id or pseudonym
         with self._store.writing() as connection:
             # Another worker may have met the same person a moment ago.
-            known = connection.scalar(select(PEOPLE.c.pseudonym).where(PEOPLE.c.lookup == lookup))
+            known: str | None = connection.scalar(
+                select(PEOPLE.c.pseudonym).where(PEOPLE.c.lookup == lookup)
+            )
             if known is not None:
                 return known
             if connection.scalar(select(KEYS.c.id).where(KEYS.c.id == key_id)) is None:

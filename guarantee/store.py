@@ -36,7 +36,7 @@ METADATA = MetaData()
 RECORDS = Table(
     "records",
     METADATA,
-    Column("index", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("position", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
     Column("id", String(36), nullable=False, unique=True),
     Column("type", String(32), nullable=False),
     Column("dossier", String(36)),
@@ -79,7 +79,7 @@ TILES = Table(
     "tiles",
     METADATA,
     Column("level", Integer, primary_key=True),
-    Column("index", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("position", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
     Column("hashes", LargeBinary, nullable=False),
 )
 """Up to 256 hashes each, as c2sp.org/tlog-tiles lays them out."""

@@ -17,7 +17,7 @@ def test_tiles_written_in_batches_give_the_root_of_every_size(
     def read(level: int, index: int) -> bytes:
         return stored[level, index]
 
-    leaves = []
+    leaves: list[bytes] = []
     edge = Edge.load(0, read)
     for batch in batches:
         edge = Edge.load(len(leaves), read) if reload else edge.copy()
@@ -35,7 +35,7 @@ def test_tiles_written_in_batches_give_the_root_of_every_size(
 
 def test_two_levels_of_tiles_carry_a_log_of_more_than_65536_entries() -> None:
     stored: dict[tuple[int, int], bytes] = {}
-    edge = Edge.load(0, lambda level, index: b"")
+    edge = Edge.load(0, lambda _level, _index: b"")
     leaves = [leaf_hash(n.to_bytes(4)) for n in range(65_800)]
     for leaf in leaves:
         edge.append(leaf)
@@ -48,4 +48,4 @@ def test_two_levels_of_tiles_carry_a_log_of_more_than_65536_entries() -> None:
 
 
 def test_the_tree_of_no_entry_has_the_empty_root() -> None:
-    assert TileReader(lambda level, index: b"").root(0) == EMPTY_ROOT
+    assert TileReader(lambda _level, _index: b"").root(0) == EMPTY_ROOT

@@ -1,0 +1,561 @@
+"""The clinical thread: informing, asking, deciding, telling, confirming; and reading it back."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from guarantee.card import Language, Mode
+from guarantee.errors import GuaranteeError
+from guarantee.identity import Assurance, Caller, Patient
+from guarantee.leaflet import leaflet_digest
+from guarantee.ledger import Draft, Ledger, Recorded, Request
+from guarantee.protocol import (
+    Dossier,
+    Gate,
+    Information,
+    NotInformed,
+    Objected,
+    Step,
+    UnknownDossier,
+    UnknownInformation,
+)
+from guarantee.pseudonyms import Actor
+from guarantee.records import (
+    Answer,
+    Body,
+    Corrected,
+    Decision,
+    DecisionSigned,
+    FirstRead,
+    InferenceMade,
+    InformationDeferred,
+    OutcomeConfirmed,
+    PatientInformed,
+    PatientObjected,
+    PatientTold,
+    Recipient,
+    RecordType,
+)
+from guarantee.versions import RegisteredVersion, registered_version, standing
+
+
+class InvalidDecision(GuaranteeError):
+    """A decision, read or outcome that contradicts itself or the model's card."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Informed:
+    """A patient's information, and the pseudonym that the clinician's software may keep."""
+
+    recorded: Recorded
+    pseudonym: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One record of a dossier with what it says; no body while the answer is withheld."""
+
+    recorded: Recorded
+    body: Body | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DossierView:
+    """One inference and all that followed it.
+
+    Attributes:
+        step: Where the dossier stands.
+        inference: What was asked and answered; none while the answer is withheld.
+    """
+
+    id: str
+    step: Step
+    lapsed: bool
+    model: str
+    model_version: str
+    information: str
+    inference: InferenceMade | None
+    events: tuple[Event, ...]
+
+    @property
+    def withheld(self) -> bool:
+        """Whether nobody may see the answer yet."""
+        return self.step is Step.WITHHELD
+
+
+def inform(
+    ledger: Ledger,
+    actor: Actor,
+    *,
+    patient: Patient,
+    recipient: Recipient,
+    models: Sequence[str],
+    valid_until: int | None,
+    recipient_name: str | None = None,
+    language: Language = Language.FRENCH,
+    request: Request | None = None,
+) -> Informed:
+    """Record that a patient was told that an AI will be used, and which.
+
+    Args:
+        models: Names of the models that they were told of.
+        valid_until: When the information ends, in milliseconds since 1970; none: never.
+
+    Raises:
+        UnknownModel: One of the models is not registered.
+        NotServing: One of them has no promoted version, and so no leaflet.
+        IdentityMismatch: That INS is known under other traits.
+    """
+    cards = {name: _leaflet_version(ledger, name).card for name in models}
+    pseudonym = ledger.people.patient(patient)
+    body = PatientInformed(
+        recipient=recipient,
+        recipient_name=recipient_name,
+        language=language,
+        leaflet_sha256={name: leaflet_digest(card, language) for name, card in cards.items()},
+    )
+    recorded = ledger.record(
+        Draft(
+            type=RecordType.PATIENT_INFORMED,
+            actor=actor,
+            outcome=Gate.INFORMED,
+            body=body,
+            sealed_for=pseudonym,
+            models=tuple(models),
+            valid_until=valid_until,
+        ),
+        request,
+    )
+    return Informed(recorded=recorded, pseudonym=pseudonym)
+
+
+def defer_information(
+    ledger: Ledger,
+    actor: Actor,
+    *,
+    patient: Patient,
+    models: Sequence[str],
+    deferral: InformationDeferred,
+    request: Request | None = None,
+) -> Informed:
+    """Record why a patient cannot be informed beforehand; the college sees it.
+
+    Raises:
+        UnknownModel: One of the models is not registered.
+        IdentityMismatch: That INS is known under other traits.
+    """
+    for name in models:
+        _leaflet_version(ledger, name)
+    pseudonym = ledger.people.patient(patient)
+    recorded = ledger.record(
+        Draft(
+            type=RecordType.INFORMATION_DEFERRED,
+            actor=actor,
+            outcome=Gate.DEFERRED,
+            body=deferral,
+            sealed_for=pseudonym,
+            models=tuple(models),
+        ),
+        request,
+    )
+    return Informed(recorded=recorded, pseudonym=pseudonym)
+
+
+def object_to_use(
+    ledger: Ledger,
+    actor: Actor,
+    *,
+    information_id: str,
+    objection: PatientObjected,
+    request: Request | None = None,
+) -> Informed:
+    """Record a patient's objection: it ends every information of that patient.
+
+    Raises:
+        UnknownInformation: The log holds no such information.
+    """
+    pseudonym = _patient_of(ledger, information_id)
+    informations = [
+        recorded.id
+        for kind in (RecordType.PATIENT_INFORMED, RecordType.INFORMATION_DEFERRED)
+        for recorded in ledger.of_patient(pseudonym, kind)
+    ]
+    recorded = ledger.record(
+        Draft(
+            type=RecordType.PATIENT_OBJECTED,
+            actor=actor,
+            outcome=Gate.OBJECTED,
+            body=objection,
+            sealed_for=pseudonym,
+            follows=tuple(informations),
+        ),
+        request,
+    )
+    return Informed(recorded=recorded, pseudonym=pseudonym)
+
+
+def check_informed(ledger: Ledger, information_id: str, model: str, *, at: int) -> str:
+    """Check the gate before computing anything; the log checks it again when it records.
+
+    Returns:
+        The patient's pseudonym.
+
+    Raises:
+        NotInformed: The patient was not informed of this model, or not any more.
+        Objected: The patient objected.
+    """
+    information = ledger.get(Information, information_id)
+    if information is None:
+        raise NotInformed("the patient has not been informed: PatientInformed is missing")
+    if information.step is Gate.OBJECTED:
+        raise Objected("the patient objected to the use of this AI")
+    if model not in information.models:
+        raise NotInformed("the patient was not informed of this model: PatientInformed is missing")
+    if information.valid_until is not None and at > information.valid_until:
+        raise NotInformed("the information has expired: a new PatientInformed is missing")
+    return _patient_of(ledger, information_id)
+
+
+def mode_for(ledger: Ledger, pseudonym: str, model: str, mode: Mode) -> Mode:
+    """The mode, tightened while another answer of this model on this patient is withheld."""
+    for recorded in ledger.of_patient(pseudonym, RecordType.INFERENCE_MADE):
+        situation = ledger.get(Dossier, recorded.id)
+        if recorded.header.model == model and situation and situation.step is Step.WITHHELD:
+            return Mode.WITHHELD
+    return mode
+
+
+def record_inference(
+    ledger: Ledger,
+    actor: Actor,
+    *,
+    pseudonym: str,
+    inference: InferenceMade,
+    version: RegisteredVersion,
+    request: Request | None = None,
+) -> Recorded:
+    """Record an answer before it leaves; it opens its dossier.
+
+    Raises:
+        NotInformed: The gate closed in the meantime.
+        Objected: The patient objected in the meantime.
+        Suspended: The model was stopped in the meantime.
+        NotServing: Another version was promoted in the meantime.
+    """
+    if inference.mode is Mode.WITHHELD:
+        outcome: str = Step.WITHHELD
+    else:
+        outcome = "abstained" if "abstained" in inference.answer.flags else Step.ANSWERED
+    return ledger.record(
+        Draft(
+            type=RecordType.INFERENCE_MADE,
+            actor=actor,
+            outcome=outcome,
+            body=inference,
+            sealed_for=pseudonym,
+            opens_dossier=True,
+            follows=(inference.information_id,),
+            model=version.name,
+            model_version=version.version,
+        ),
+        request,
+    )
+
+
+def read_first(
+    ledger: Ledger, actor: Actor, *, dossier: str, read: FirstRead, request: Request | None = None
+) -> Recorded:
+    """Record what the clinician thinks before the answer is shown.
+
+    Raises:
+        UnknownDossier: No such inference.
+        AlreadyDone: The answer is not withheld, or no longer.
+        InvalidDecision: The label is none of the card's.
+    """
+    _check_label(ledger, dossier, read.label)
+    return _follow(
+        ledger,
+        actor,
+        kind=RecordType.FIRST_READ,
+        outcome="read",
+        dossier=dossier,
+        body=read,
+        request=request,
+    )
+
+
+def sign_decision(
+    ledger: Ledger,
+    actor: Actor,
+    caller: Caller,
+    *,
+    dossier: str,
+    decision: Decision,
+    label: str | None,
+    reason: str | None,
+    request: Request | None = None,
+) -> Recorded:
+    """Record the clinician's decision, attested by whoever issued their token.
+
+    Accepting takes the answer's label; overriding names another and says why; disregarding
+    names none.
+
+    Raises:
+        UnknownDossier: No such inference.
+        StepMissing: The answer is withheld: a first read is missing.
+        AlreadyDone: A decision stands.
+        InvalidDecision: Label and decision contradict each other.
+    """
+    view = open_dossier(ledger, dossier)
+    if view.inference is not None:
+        label = _decided_label(view.inference.answer, decision, label, reason)
+        if label is not None:
+            _check_label(ledger, dossier, label)
+    body = DecisionSigned(
+        decision=decision,
+        label=label,
+        reason=reason,
+        assurance=Assurance.ISSUER,
+        evidence=caller.evidence,
+    )
+    return _follow(
+        ledger,
+        actor,
+        kind=RecordType.DECISION_SIGNED,
+        outcome=decision,
+        dossier=dossier,
+        body=body,
+        request=request,
+    )
+
+
+def _decided_label(
+    answer: Answer, decision: Decision, label: str | None, reason: str | None
+) -> str | None:
+    answered, abstained = answer.label, "abstained" in answer.flags
+    if decision is Decision.ACCEPTED:
+        if abstained:
+            raise InvalidDecision("decision", "the model abstained: there is nothing to accept")
+        if label not in (None, answered):
+            raise InvalidDecision("label", "accepting takes the answer's label; override instead")
+        return answered
+    if decision is Decision.DISREGARDED:
+        if label is not None:
+            raise InvalidDecision("label", "disregarding an answer names no label")
+        return None
+    if label is None:
+        raise InvalidDecision("label", "overriding names the label that you decide")
+    if label == answered and not abstained:
+        raise InvalidDecision("label", "this is the answer's label: accept it instead")
+    if reason is None:
+        raise InvalidDecision("reason", "overriding says why")
+    return label
+
+
+def tell_patient(
+    ledger: Ledger, actor: Actor, *, dossier: str, told: PatientTold, request: Request | None = None
+) -> Recorded:
+    """Record the interpretation that the patient was told.
+
+    Raises:
+        UnknownDossier: No such inference.
+        StepMissing: Nothing is decided yet.
+        AlreadyDone: The patient was told.
+    """
+    return _follow(
+        ledger,
+        actor,
+        kind=RecordType.PATIENT_TOLD,
+        outcome="told",
+        dossier=dossier,
+        body=told,
+        request=request,
+    )
+
+
+def confirm_outcome(
+    ledger: Ledger,
+    actor: Actor,
+    *,
+    dossier: str,
+    outcome: OutcomeConfirmed,
+    request: Request | None = None,
+) -> Recorded:
+    """Record what the truth turned out to be.
+
+    Raises:
+        UnknownDossier: No such inference.
+        StepMissing: The patient was not told yet.
+        AlreadyDone: The outcome was confirmed.
+        InvalidDecision: The label is empty.
+    """
+    return _follow(
+        ledger,
+        actor,
+        kind=RecordType.OUTCOME_CONFIRMED,
+        outcome="confirmed",
+        dossier=dossier,
+        body=outcome,
+        request=request,
+    )
+
+
+def correct(
+    ledger: Ledger,
+    actor: Actor,
+    *,
+    dossier: str,
+    correction: Corrected,
+    request: Request | None = None,
+) -> Recorded:
+    """Record a later word on one of the dossier's records; that record stays as it is.
+
+    Raises:
+        UnknownDossier: No such inference, or the record is not one of its dossier.
+    """
+    if correction.corrects not in (recorded.id for recorded in ledger.thread(dossier)):
+        raise UnknownDossier("the corrected record is not of this dossier")
+    return _follow(
+        ledger,
+        actor,
+        kind=RecordType.CORRECTED,
+        outcome="corrected",
+        dossier=dossier,
+        body=correction,
+        request=request,
+    )
+
+
+def open_dossier(ledger: Ledger, dossier: str) -> DossierView:
+    """One inference and all that followed, each body checked against its header.
+
+    While the answer is withheld, the inference's body stays closed.
+
+    Raises:
+        UnknownDossier: No such inference.
+        VaultError: A stored body or key was altered.
+    """
+    situation = ledger.get(Dossier, dossier)
+    if situation is None:
+        raise UnknownDossier("the log holds no such inference")
+    withheld = situation.step is Step.WITHHELD
+    events = tuple(
+        Event(
+            recorded=recorded,
+            body=None
+            if withheld and recorded.header.type is RecordType.INFERENCE_MADE
+            else ledger.open_body(recorded),
+        )
+        for recorded in ledger.thread(dossier)
+    )
+    inference = next(
+        (event.body for event in events if isinstance(event.body, InferenceMade)), None
+    )
+    return DossierView(
+        id=dossier,
+        step=situation.step,
+        lapsed=situation.lapsed,
+        model=situation.model,
+        model_version=situation.model_version,
+        information=situation.information,
+        inference=inference,
+        events=events,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """One inference as monitoring may see it: what came in and what went out, nobody's name.
+
+    Attributes:
+        index: Its place in the log.
+        at: Milliseconds since 1970, UTC.
+        profile: Base64 float32, (n_features,); NaN where missing.
+    """
+
+    index: int
+    at: int
+    model_version: str
+    profile: str
+    answer: Answer
+
+
+def window(
+    ledger: Ledger, *, model: str, model_version: str | None = None, count: int = 1000
+) -> list[Seen]:
+    """The last `count` inferences of a model, oldest first; erased ones are left out."""
+    seen = []
+    for recorded in ledger.latest(RecordType.INFERENCE_MADE, model=model, count=count):
+        version = recorded.header.model_version or ""
+        if model_version not in (None, version):
+            continue
+        body = ledger.open_as(recorded, InferenceMade)
+        seen.append(
+            Seen(
+                index=recorded.index,
+                at=recorded.header.time,
+                model_version=version,
+                profile=body.profile,
+                answer=body.answer,
+            )
+        )
+    return seen
+
+
+def waiting(ledger: Ledger) -> list[tuple[str, Dossier]]:
+    """Dossiers that wait for a clinician's read or decision, oldest first."""
+    return ledger.situations(Dossier, [Step.WITHHELD, Step.ANSWERED])
+
+
+def _follow(
+    ledger: Ledger,
+    actor: Actor,
+    *,
+    kind: RecordType,
+    outcome: str,
+    dossier: str,
+    body: Body,
+    request: Request | None,
+) -> Recorded:
+    situation = ledger.get(Dossier, dossier)
+    if situation is None:
+        raise UnknownDossier("the log holds no such inference")
+    return ledger.record(
+        Draft(
+            type=kind,
+            actor=actor,
+            outcome=outcome,
+            body=body,
+            sealed_for=ledger.sealed_for(dossier),
+            dossier=dossier,
+            follows=(dossier,),
+            model=situation.model,
+            model_version=situation.model_version,
+        ),
+        request,
+    )
+
+
+def _check_label(ledger: Ledger, dossier: str, label: str) -> None:
+    situation = ledger.get(Dossier, dossier)
+    if situation is None:
+        raise UnknownDossier("the log holds no such inference")
+    card = registered_version(ledger, situation.model, situation.model_version).card
+    if label not in (known.id for known in card.labels):
+        raise InvalidDecision("label", f"not a label of {card.name}: see the card")
+
+
+def _leaflet_version(ledger: Ledger, name: str) -> RegisteredVersion:
+    return standing(ledger, name).check_serving()
+
+
+def _patient_of(ledger: Ledger, information_id: str) -> str:
+    if ledger.get(Information, information_id) is None:
+        raise UnknownInformation("the log holds no such information of a patient")
+    pseudonym = ledger.sealed_for(information_id)
+    if pseudonym is None:
+        raise UnknownInformation("that information is sealed for nobody")
+    return pseudonym

@@ -1,0 +1,102 @@
+"""The protocol's state in the database, moved in the transaction that moves the head."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, fields
+
+from sqlalchemy import Connection, bindparam, insert, select, update
+
+from guarantee.errors import GuaranteeError
+from guarantee.protocol import S, Situation
+from guarantee.store import STATES
+
+
+class StateMoved(GuaranteeError):
+    """Another writer moved the state: the transaction must end."""
+
+
+class StoredState:
+    """The protocol's state in the database, read through and written back at the end."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._read: dict[tuple[type[Situation], str], Situation | None] = {}
+        self._moved: dict[tuple[type[Situation], str], Situation] = {}
+
+    def get(self, kind: type[S], key: str) -> S | None:
+        """The situation of that kind and key, if there is one."""
+        if (kind, key) in self._moved:
+            return self._moved[kind, key]  # type: ignore[return-value]  # keyed by its type
+        if (kind, key) not in self._read:
+            statement = select(STATES.c.facts).where(
+                STATES.c.kind == kind.__name__, STATES.c.key == key
+            )
+            facts = self._connection.scalar(statement)
+            self._read[kind, key] = None if facts is None else _situation(kind, facts)
+        return self._read[kind, key]  # type: ignore[return-value]  # keyed by its type
+
+    def at(self, kind: type[S], steps: Iterable[str]) -> list[tuple[str, S]]:
+        """Keys and situations of that kind at any of these steps, in the order of the keys."""
+        statement = (
+            select(STATES)
+            .where(STATES.c.kind == kind.__name__, STATES.c.step.in_([str(step) for step in steps]))
+            .order_by(STATES.c.key)
+        )
+        rows = self._connection.execute(statement)
+        return [(row.key, _situation(kind, row.facts)) for row in rows]
+
+    def put(self, key: str, new: Situation, old: Situation | None) -> None:
+        """Move a situation; written by `flush`."""
+        self._read.setdefault((type(new), key), old)
+        self._moved[type(new), key] = new
+
+    def flush(self) -> None:
+        """Write what moved, each from the facts that were read.
+
+        Raises:
+            StateMoved: Somebody moved them in between; the transaction must end.
+        """
+        inserted, moved = [], []
+        for (kind, key), new in self._moved.items():
+            old = self._read[kind, key]
+            row = {"kind": kind.__name__, "key": key, "step": new.step, "facts": _facts(new)}
+            if old is None:
+                inserted.append(row)
+            else:
+                moved.append(
+                    {
+                        "its_kind": kind.__name__,
+                        "its_key": key,
+                        "expected": _facts(old),
+                        "step": new.step,
+                        "facts": row["facts"],
+                    }
+                )
+        if inserted:
+            self._connection.execute(insert(STATES), inserted)
+        if moved:
+            statement = (
+                update(STATES)
+                .where(
+                    STATES.c.kind == bindparam("its_kind"),
+                    STATES.c.key == bindparam("its_key"),
+                    STATES.c.facts == bindparam("expected"),
+                )
+                .values(step=bindparam("step"), facts=bindparam("facts"))
+            )
+            if self._connection.execute(statement, moved).rowcount != len(moved):
+                raise StateMoved("another writer moved the state")
+
+
+def _facts(situation: Situation) -> str:
+    return json.dumps(asdict(situation), separators=(",", ":"), sort_keys=True)
+
+
+def _situation(kind: type[S], facts: str) -> S:
+    values = json.loads(facts)
+    types = {name.name: name.type for name in fields(kind)}
+    values["step"] = types["step"](values["step"])  # type: ignore[operator]  # a StrEnum
+    for name, value in values.items():
+        if isinstance(value, list):
+            values[name] = tuple(tuple(item) if isinstance(item, list) else item for item in value)
+    return kind(**values)

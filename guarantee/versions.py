@@ -1,0 +1,275 @@
+"""Model versions in the log: registered, approved, promoted, suspended, resumed.
+
+The log decides what answers; every registry beside it is a projection.
+"""
+
+from dataclasses import dataclass
+
+from guarantee.card import Card
+from guarantee.ledger import Draft, Ledger, Recorded, Request
+from guarantee.protocol import (
+    Model,
+    NotServing,
+    Standing,
+    Suspended,
+    UnknownModel,
+    Verdict,
+    Version,
+    missing_votes,
+    version_key,
+)
+from guarantee.pseudonyms import Actor
+from guarantee.records import (
+    ModelPromoted,
+    ModelRegistered,
+    ModelResumed,
+    ModelSuspended,
+    RecordType,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegisteredVersion:
+    """A version as the log knows it.
+
+    Attributes:
+        digest: SHA-256 over the digests of the version's files, hexadecimal.
+        verdict: Whether the college approved it.
+        votes: Member's pseudonym and word, in the order cast.
+        missing: What an approval still needs.
+        registered_at: Milliseconds since 1970, UTC.
+    """
+
+    name: str
+    version: str
+    digest: str
+    card: Card
+    run: str
+    verdict: Verdict
+    votes: tuple[tuple[str, str], ...]
+    missing: tuple[str, ...]
+    registered_at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelStanding:
+    """Whether a model may answer, and with which version.
+
+    Attributes:
+        serving: The promoted version; none before the first promotion.
+        suspension: The reason why it was stopped; none where it was not.
+    """
+
+    name: str
+    step: Standing
+    serving: RegisteredVersion | None
+    suspension: str | None
+
+    def check_serving(self) -> RegisteredVersion:
+        """The version that answers.
+
+        Raises:
+            Suspended: The model was stopped; carries the reason.
+            NotServing: No version is promoted.
+        """
+        if self.step is Standing.SUSPENDED:
+            raise Suspended(f"the model is suspended: {self.suspension}")
+        if self.serving is None:
+            raise NotServing("no version of this model is promoted")
+        return self.serving
+
+
+def register_model(
+    ledger: Ledger,
+    actor: Actor,
+    *,
+    card: Card,
+    version: str,
+    digest: str,
+    run: str,
+    request: Request | None = None,
+) -> Recorded:
+    """Record that a version exists and what it is.
+
+    Raises:
+        AlreadyDone: That version is registered.
+    """
+    return ledger.record(
+        Draft(
+            type=RecordType.MODEL_REGISTERED,
+            actor=actor,
+            outcome="registered",
+            body=ModelRegistered(digest=digest, card=card, run=run),
+            model=card.name,
+            model_version=version,
+        ),
+        request,
+    )
+
+
+def registered_version(ledger: Ledger, name: str, version: str) -> RegisteredVersion:
+    """What the log says of a version.
+
+    Raises:
+        UnknownModel: No such version is registered.
+    """
+    situation = ledger.get(Version, version_key(name, version))
+    if situation is None:
+        raise UnknownModel(f"no version {version} of {name} is registered")
+    recorded = ledger.find(situation.registration)
+    body = ledger.open_as(recorded, ModelRegistered)
+    return RegisteredVersion(
+        name=name,
+        version=version,
+        digest=body.digest,
+        card=body.card,
+        run=body.run,
+        verdict=situation.step,
+        votes=situation.votes,
+        missing=missing_votes(situation, ledger),
+        registered_at=recorded.header.time,
+    )
+
+
+def versions_of(ledger: Ledger, name: str) -> list[RegisteredVersion]:
+    """Every registered version of a model, in the order of registration."""
+    return [
+        registered_version(ledger, name, recorded.header.model_version or "")
+        for recorded in ledger.latest(RecordType.MODEL_REGISTERED, model=name, count=1000)
+    ]
+
+
+def model_names(ledger: Ledger) -> list[str]:
+    """Every model that the log knows, in alphabetical order."""
+    return [name for name, _ in ledger.situations(Model, Standing)]
+
+
+def standing(ledger: Ledger, name: str) -> ModelStanding:
+    """Whether the model may answer, and with which version.
+
+    Raises:
+        UnknownModel: No version of it is registered.
+    """
+    model = ledger.get(Model, name)
+    if model is None:
+        raise UnknownModel("no model of that name is registered")
+    suspension = None
+    if model.cause is not None:
+        suspension = ledger.open_as(ledger.find(model.cause), ModelSuspended).reason
+    return ModelStanding(
+        name=name,
+        step=model.step,
+        serving=registered_version(ledger, name, model.version) if model.version else None,
+        suspension=suspension,
+    )
+
+
+def promote(
+    ledger: Ledger, actor: Actor, *, name: str, version: str, request: Request | None = None
+) -> Recorded:
+    """Let an approved version answer from here on.
+
+    Raises:
+        UnknownModel: No such version is registered.
+        NotApproved: The college has not approved it; names the votes that are missing.
+        AlreadyDone: It answers already.
+    """
+    digest = registered_version(ledger, name, version).digest
+    return ledger.record(
+        Draft(
+            type=RecordType.MODEL_PROMOTED,
+            actor=actor,
+            outcome="promoted",
+            body=ModelPromoted(digest=digest),
+            model=name,
+            model_version=version,
+        ),
+        request,
+    )
+
+
+def suspend(
+    ledger: Ledger, actor: Actor, *, name: str, reason: str, request: Request | None = None
+) -> Recorded:
+    """Stop a model now: no inference follows this record in the log.
+
+    Raises:
+        UnknownModel: No such model.
+        AlreadyDone: It is suspended.
+    """
+    return ledger.record(
+        Draft(
+            type=RecordType.MODEL_SUSPENDED,
+            actor=actor,
+            outcome="suspended",
+            body=ModelSuspended(reason=reason),
+            model=name,
+        ),
+        request,
+    )
+
+
+def resume(
+    ledger: Ledger, actor: Actor, *, name: str, reason: str, request: Request | None = None
+) -> Recorded:
+    """Let a suspended model answer again.
+
+    Raises:
+        UnknownModel: No such model.
+        AlreadyDone: It is not suspended.
+    """
+    return ledger.record(
+        Draft(
+            type=RecordType.MODEL_RESUMED,
+            actor=actor,
+            outcome="resumed",
+            body=ModelResumed(reason=reason),
+            model=name,
+        ),
+        request,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reign:
+    """One event in a model's history: which version could answer from then on.
+
+    Attributes:
+        at: Milliseconds since 1970, UTC, as the record claims.
+        version: None where no version could answer.
+    """
+
+    at: int
+    event: RecordType
+    version: str | None
+
+
+def history(ledger: Ledger, name: str) -> list[Reign]:
+    """Every event that changed what could answer, in the log's order.
+
+    Raises:
+        UnknownModel: No such model.
+    """
+    if ledger.get(Model, name) is None:
+        raise UnknownModel("no model of that name is registered")
+    events = [
+        recorded
+        for kind in (
+            RecordType.MODEL_PROMOTED,
+            RecordType.MODEL_SUSPENDED,
+            RecordType.MODEL_RESUMED,
+        )
+        for recorded in ledger.latest(kind, model=name, count=100_000)
+    ]
+    promoted: str | None = None
+    suspended = False
+    reigns = []
+    for recorded in sorted(events, key=lambda recorded: recorded.index):
+        header = recorded.header
+        if header.type is RecordType.MODEL_PROMOTED:
+            promoted = header.model_version
+        else:
+            suspended = header.type is RecordType.MODEL_SUSPENDED
+        version = None if suspended else promoted
+        reigns.append(Reign(at=header.time, event=header.type, version=version))
+    return reigns
