@@ -80,6 +80,18 @@ def read_card(folder: Path) -> Card:
         raise MalformedBundle(f"{folder} holds no readable card") from cause
 
 
+def read_evaluation(folder: Path) -> Evaluation:
+    """The figures of a version's folder, whose digest the caller checks.
+
+    Raises:
+        MalformedBundle: There are no readable figures.
+    """
+    try:
+        return Evaluation.model_validate_json((folder / "metrics.json").read_bytes())
+    except (OSError, ValueError) as cause:
+        raise MalformedBundle(f"{folder} holds no readable figures") from cause
+
+
 def load(folder: Path, *, name: str, version: str, digest: str) -> ServedModel:
     """Check the folder against the digest, then load it, ready to answer.
 

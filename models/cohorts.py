@@ -7,15 +7,15 @@ import io
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
+from models import tables
 from models.contract import Bounds, FeatureContract
 from models.errors import ModelsError
 
@@ -237,7 +237,7 @@ def tcga_mirna(folder: Path | None) -> Cohort:
     )
 
 
-_COLUMNS: Final = ("label", "patient", "date", "site")
+COLUMNS: Final = ("label", "patient", "date", "site")
 
 
 def read(path: Path, contract: FeatureContract | None = None) -> Cohort:
@@ -247,114 +247,55 @@ def read(path: Path, contract: FeatureContract | None = None) -> Cohort:
     cells missing. Without a contract units are not known, and the contract says so.
 
     Raises:
-        CohortUnavailable: The file cannot be read.
-        MalformedCohort: A cell is not a number, an id or label is empty, or a column is missing.
+        UnreadableTable: The file cannot be read.
+        MalformedTable: A cell is not a number, an id is empty or repeated, or a row is ragged.
+        MalformedCohort: A label or patient is empty, or a column is missing or unknown.
     """
-    frame = read_table(path)
-    if frame.shape[1] < 2 or "label" not in frame.columns[1:]:
-        raise MalformedCohort(f"{path.name} has no column `label`; name the known answer's so")
-    named = [name for name in _COLUMNS if name in frame.columns[1:]]
-    features = [name for name in frame.columns[1:] if name not in named]
-    if contract is None:
+    with tables.opened(path) as table:
+        others = table.columns[1:]
+        if "label" not in others:
+            raise MalformedCohort(f"{path.name} has no column `label`; name the known answer's so")
+        features = [name for name in others if name not in COLUMNS]
         if not features:
             raise MalformedCohort(f"{path.name} has no feature column")
-        contract = FeatureContract.of(features, unit="as in the cohort")
-    else:
+        contract = contract or FeatureContract.of(features, unit="as in the cohort")
         unknown = sorted(set(features) - set(contract.names))
         if unknown:
             raise MalformedCohort(f"column {unknown[0]}: not a feature of the model's contract")
-    texts = {name: tuple(_texts(frame, name)) for name in named}
-    for name in {"label", "patient"} & texts.keys():
-        for row, text in enumerate(texts[name]):
-            if not text:
-                raise MalformedCohort(f"row {row + 1}, column {name}: empty; every row needs one")
+        # Part by part, so that the file's text and its matrix are never both in memory.
+        profiles, ids = [], list[str]()
+        texts: dict[str, list[str]] = {name: [] for name in COLUMNS if name in others}
+        for part in table.parts():
+            ids += part.texts(table.columns[0])
+            for name, column in texts.items():
+                column.extend(part.texts(name))
+            profiles.append(_single(part, contract))
+    for name in ("label", "patient"):
+        if "" in texts.get(name, ()):
+            row = texts[name].index("") + 1
+            raise MalformedCohort(f"row {row}, column {name}: empty; every row needs one")
+    if not ids:
+        raise MalformedCohort(f"{path.name} has no row")
+
+    def optional(name: str) -> tuple[str, ...] | None:
+        return tuple(texts[name]) if name in texts else None
+
     return Cohort(
         contract=contract,
-        profiles=numbers(frame, contract.names).astype(np.float32),
-        labels=texts["label"],
-        ids=ids_of(frame),
-        patients=texts.get("patient"),
-        dates=texts.get("date"),
-        sites=texts.get("site"),
+        profiles=np.vstack(profiles),
+        labels=tuple(texts["label"]),
+        ids=tuple(ids),
+        patients=optional("patient"),
+        dates=optional("date"),
+        sites=optional("site"),
     )
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """The whole of a CSV or Parquet file; CSV cells are text, empty where there is nothing.
-
-    Raises:
-        CohortUnavailable: The file cannot be read.
-        MalformedCohort: Two columns have the same name.
-    """
-    if path.suffix.lower() in {".parquet", ".pq"}:
-        try:
-            return pd.read_parquet(path)
-        except (OSError, ValueError) as cause:
-            raise CohortUnavailable(f"{path} cannot be read as Parquet: {cause}") from cause
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as lines:
-            header = next(csv.reader(lines), [])
-        if len(set(header)) < len(header):
-            raise MalformedCohort(f"{path.name} names a column twice in its first line")
-        return pd.read_csv(
-            path, dtype=str, keep_default_na=False, na_filter=False, encoding="utf-8-sig"
-        )
-    except (OSError, ValueError) as cause:
-        raise CohortUnavailable(f"{path} cannot be read as CSV: {cause}") from cause
-
-
-def ids_of(frame: pd.DataFrame, first_row: int = 0) -> tuple[str, ...]:
-    """The sample ids of a table's first column.
-
-    Args:
-        first_row: How many rows of the file came before this part of it.
-
-    Raises:
-        MalformedCohort: An id is empty or appears twice in this part.
-    """
-    ids = tuple(_texts(frame, frame.columns[0]))
-    for row, sample_id in enumerate(ids):
-        if not sample_id:
-            raise MalformedCohort(
-                f"row {first_row + row + 1}, column {frame.columns[0]}: the sample id is empty"
-            )
-    repeated = _repeated(ids)
-    if repeated:
+def _single(part: tables.Part, contract: FeatureContract) -> NDArray[np.float32]:
+    values = part.numbers(contract.names)
+    for row, column in np.argwhere(np.abs(values) > np.finfo(np.float32).max):
         raise MalformedCohort(
-            f"row {first_row + repeated + 1}, column {frame.columns[0]}: "
-            "a sample id that an earlier row has"
+            f"row {part.first_row + row}, column {contract.names[column]}: "
+            "too large for single precision; send it in another unit"
         )
-    return ids
-
-
-def numbers(frame: pd.DataFrame, names: Iterable[str], first_row: int = 0) -> NDArray[np.float64]:
-    """The named columns, (n, n_names); NaN where a cell is empty or a column is not there.
-
-    Raises:
-        MalformedCohort: A cell is not a finite number; the message never holds it.
-    """
-    names = tuple(names)
-    matrix = np.full((len(frame), len(names)), np.nan)
-    for place, name in enumerate(names):
-        if name in frame.columns:
-            matrix[:, place] = _column(frame[name], name, first_row)
-    return matrix
-
-
-def _column(cells: pd.Series, name: str, first_row: int) -> NDArray[np.float64]:
-    texts = cells.dtype == object or isinstance(cells.dtype, pd.StringDtype)
-    absent = cells.isna() | (cells.astype(str).str.strip() == "") if texts else cells.isna()
-    values = pd.to_numeric(cells.where(~absent), errors="coerce")
-    if cells.dtype == bool:
-        raise MalformedCohort(f"column {name}: not numbers but true and false")
-    column: NDArray[np.float64] = values.to_numpy(dtype=np.float64, na_value=np.nan)
-    for row in np.flatnonzero((np.isnan(column) & ~absent.to_numpy()) | np.isinf(column)):
-        raise MalformedCohort(
-            f"row {first_row + row + 1}, column {name}: not a finite number; "
-            "write it with a decimal point, or leave the cell empty"
-        )
-    return column
-
-
-def _texts(frame: pd.DataFrame, name: str) -> list[str]:
-    return ["" if pd.isna(cell) else str(cell).strip() for cell in frame[name]]
+    return values.astype(np.float32)

@@ -26,6 +26,7 @@ class Flag(StrEnum):
     OUT_OF_DISTRIBUTION = "out_of_distribution"
     MISSING_FEATURES = "missing_features"
     IMPLAUSIBLE_FEATURES = "implausible_features"
+    NOT_FOR_CARE = "not_for_care"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,428 @@
+"""`garant models`: train, register, propose, promote, stop, and score."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+
+from guarantee import versions
+from guarantee.card import Card
+from guarantee.errors import GuaranteeError
+from guarantee.home import Home
+from guarantee.identity import Caller
+from guarantee.ledger import Draft, Ledger
+from guarantee.pseudonyms import Actor
+from guarantee.records import CohortScored, RecordType
+from models.errors import ModelsError
+
+if TYPE_CHECKING:
+    from models.evaluation import Evaluation
+    from models.served import ServedModel
+
+# Checks a token as over HTTP; garant.py puts it in the context, since arrows run down.
+Authenticate = Callable[[Home, str], Caller]
+
+app = typer.Typer(
+    help="Train, register, propose, promote and stop models; score a file.", no_args_is_help=True
+)
+_out = Console()
+_err = Console(stderr=True)
+
+HomeOption = Annotated[
+    Path,
+    typer.Option("--home", envvar="GARANT_HOME", help="Where logs, keys and models are kept."),
+]
+TokenOption = Annotated[
+    str,
+    typer.Option("--token", envvar="GARANT_TOKEN", help="Who acts; `garant token` issues one."),
+]
+NameArgument = Annotated[str, typer.Argument(help="The model's name.")]
+_HOME = Path.home() / ".garant"
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Says an error of ours in one line; anything else is a defect and keeps its trace."""
+    try:
+        yield
+    except (ModelsError, GuaranteeError) as error:
+        _err.print(f"[red]Refused:[/red] {type(error).__name__}:", end=" ")
+        _err.print(str(error), markup=False, highlight=False)
+        raise typer.Exit(1) from error
+
+
+@contextmanager
+def _acting(context: typer.Context, home: Home, token: str) -> Iterator[tuple[Ledger, Actor]]:
+    """The ledger, and the caller of the token as an actor in it."""
+    authenticate: Authenticate = context.obj
+    caller = authenticate(home, token)
+    with Ledger.open(home) as ledger:
+        yield ledger, ledger.people.actor(caller)
+
+
+@contextmanager
+def _bar(title: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A progress bar on a terminal, silence in a file."""
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=_err,
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    ) as progress:
+        task = progress.add_task(title, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+@app.command(epilog="Example: garant models train tumour-origin-microarray --cohort gcm")
+def train(
+    name: NameArgument,
+    cohort: Annotated[
+        str | None,
+        typer.Option(help="gcm, tcga-mirna, or a CSV or Parquet file; the recipe's by default."),
+    ] = None,
+    card: Annotated[
+        Path | None, typer.Option(help="A card in JSON, for a model of your own.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of folds, held-out part and boosting.")] = 0,
+    home: HomeOption = _HOME,
+) -> None:
+    """Train and measure a model; keep it as an MLflow run, not yet registered."""
+    from dataclasses import replace
+
+    from models import registry, tumour_origin
+    from models.training import Parameters, train
+
+    at = Home(home)
+    with _refusing():
+        if card is None:
+            recipe = tumour_origin.recipe(name)
+            wanted, parameters = recipe.card(), recipe.parameters
+            data = tumour_origin.named_cohort(cohort, at) if cohort else recipe.cohort(at)
+        else:
+            wanted, parameters = _card(card, name), Parameters()
+            if cohort is None:
+                raise typer.BadParameter("a model of your own needs --cohort")
+            data = tumour_origin.named_cohort(cohort, at)
+        with _bar(f"training {name}") as progress:
+            training = train(data, wanted, replace(parameters, seed=seed), progress)
+        run_id = registry.log(at, training)
+    _print_figures(name, training.bundle.evaluation)
+    _out.print(f"Run {run_id}; next: garant models register {name}", highlight=False)
+
+
+def _card(path: Path, name: str) -> Card:
+    try:
+        card = Card.model_validate_json(path.read_bytes())
+    except OSError as cause:
+        raise typer.BadParameter(f"{path}: {cause.strerror}") from cause
+    except ValueError as cause:
+        raise typer.BadParameter(f"{path} is not a card: {cause}") from cause
+    if card.name != name:
+        raise typer.BadParameter(f"the card is of {card.name}, not of {name}")
+    return card
+
+
+@app.command(epilog="Example: garant models register tumour-origin-microarray")
+def register(
+    name: NameArgument,
+    run: Annotated[str | None, typer.Option(help="MLflow's run; the last by default.")] = None,
+    home: HomeOption = _HOME,
+) -> None:
+    """Give a training the next version number in MLflow's registry."""
+    from models import registry
+
+    at = Home(home)
+    with _refusing():
+        found = registry.register(at, run or registry.latest_run(at, name))
+    _out.print(f"{found.name} version {found.version}, digest {found.digest}", highlight=False)
+    _out.print(f"Next: garant models propose {name} --version {found.version}", highlight=False)
+
+
+@app.command("list", epilog="Example: garant models list")
+def list_(home: HomeOption = _HOME) -> None:
+    """List registered versions and what the log says of each."""
+    from models import registry
+    from models.promotion import lagging_aliases
+
+    at = Home(home)
+    with _refusing(), Ledger.open(at) as ledger:
+        table = Table("model", "version", "college", "answers", "digest")
+        known = {
+            (name, found.version): found
+            for name in versions.model_names(ledger)
+            for found in versions.versions_of(ledger, name)
+        }
+        serving = _serving(ledger)
+        for registration in registry.registrations(at):
+            key = (registration.name, registration.version)
+            logged = known.get(key)
+            table.add_row(
+                registration.name,
+                registration.version,
+                "not proposed" if logged is None else str(logged.verdict.value),
+                serving.get(registration.name, {}).get(registration.version, "no"),
+                registration.digest[:12],
+            )
+        _out.print(table)
+        for name in lagging_aliases(at, ledger):
+            _err.print(f"Finding: MLflow's alias of {name} is not what the log promoted.")
+
+
+def _serving(ledger: Ledger) -> dict[str, dict[str, str]]:
+    standings = [versions.standing(ledger, name) for name in versions.model_names(ledger)]
+    return {
+        standing.name: {standing.serving.version: "suspended" if standing.suspension else "yes"}
+        for standing in standings
+        if standing.serving is not None
+    }
+
+
+@app.command(epilog="Example: garant models show tumour-origin-microarray --version 1")
+def show(
+    name: NameArgument,
+    version: Annotated[str | None, typer.Option(help="The latest by default.")] = None,
+    lang: Annotated[str, typer.Option(help="fr or en.")] = "en",
+    home: HomeOption = _HOME,
+) -> None:
+    """Show a version's card and measured figures."""
+    import tempfile
+
+    from guarantee.card import Language
+    from models import bundle, registry
+
+    at = Home(home)
+    if lang not in set(Language):
+        raise typer.BadParameter("lang is fr or en")
+    with _refusing(), tempfile.TemporaryDirectory() as scratch:
+        registration = registry.registration(at, name, version)
+        folder = registry.fetch(at, registration, Path(scratch))
+        card, figures = bundle.read_card(folder), bundle.read_evaluation(folder)
+    language = Language(lang)
+    table = Table(show_header=False, title=card.title.in_language(language))
+    for row in ("intended_use", "population", "not_for", "provenance", "limits"):
+        table.add_row(row.replace("_", " "), getattr(card, row).in_language(language))
+    table.add_row("kind, reliance", f"{card.kind}, {card.reliance}")
+    notice = card.regulatory.notice()
+    table.add_row("regulatory", "CE-marked" if notice is None else notice.in_language(language))
+    table.add_row("labels", ", ".join(label.id for label in card.labels))
+    table.add_row("version, digest", f"{registration.version}, {registration.digest}")
+    table.add_row("MLflow run", registration.run_id)
+    _out.print(table)
+    _print_figures(name, figures)
+
+
+def _print_figures(name: str, evaluation: "Evaluation") -> None:
+    from models.evaluation import Estimate
+
+    table = Table(
+        "figure",
+        "value",
+        "95 % interval",
+        title=f"{name}, {evaluation.folds}-fold cross-validation",
+    )
+    for figure in ("accuracy", "balanced_accuracy", "top_3", "log_loss", "calibration_error"):
+        estimate = getattr(evaluation, figure)
+        if isinstance(estimate, Estimate):
+            interval = f"{estimate.low:.3f} to {estimate.high:.3f}"
+            table.add_row(figure.replace("_", " "), f"{estimate.value:.3f}", interval)
+        else:
+            table.add_row(figure.replace("_", " "), "undefined", estimate.reason)
+    _out.print(table)
+    _out.print(f"{evaluation.cases} cases, {evaluation.held_out_cases} more held out.")
+    for note in evaluation.notes:
+        _out.print(f"Note: {note}.", highlight=False)
+
+
+@app.command(
+    epilog="Example: garant models propose tumour-origin-microarray --token $DATA_SCIENTIST"
+)
+def propose(
+    context: typer.Context,
+    name: NameArgument,
+    token: TokenOption,
+    version: Annotated[str | None, typer.Option(help="The latest by default.")] = None,
+    home: HomeOption = _HOME,
+) -> None:
+    """Put a registered version before the college of human guarantee."""
+    from models.promotion import propose_version
+
+    at = Home(home)
+    with _refusing(), _acting(context, at, token) as (ledger, actor):
+        recorded = propose_version(at, ledger, actor, name=name, version=version)
+    proposed = recorded.header.model_version
+    _out.print(f"Record {recorded.id}: {name} {proposed} waits for votes.", highlight=False)
+
+
+@app.command(
+    epilog="Example: garant models promote tumour-origin-microarray --version 1 --token $TOKEN"
+)
+def promote(
+    context: typer.Context,
+    name: NameArgument,
+    token: TokenOption,
+    version: Annotated[str, typer.Option(help="An approved version.")],
+    home: HomeOption = _HOME,
+) -> None:
+    """Let an approved version answer from here on."""
+    from models.promotion import promote_version
+
+    at = Home(home)
+    with _refusing(), _acting(context, at, token) as (ledger, actor):
+        recorded = promote_version(at, ledger, actor, name=name, version=version)
+    _out.print(f"Record {recorded.id}: {name} {version} answers.", highlight=False)
+
+
+@app.command(
+    epilog="Example: garant models suspend tumour-origin-microarray --reason drift --token $TOKEN"
+)
+def suspend(
+    context: typer.Context,
+    name: NameArgument,
+    token: TokenOption,
+    reason: Annotated[str, typer.Option(help="What whoever is refused an answer will read.")],
+    home: HomeOption = _HOME,
+) -> None:
+    """Stop a model at once."""
+    with _refusing(), _acting(context, Home(home), token) as (ledger, actor):
+        recorded = versions.suspend(ledger, actor, name=name, reason=reason)
+    _out.print(f"Record {recorded.id}: {name} no longer answers.", highlight=False)
+
+
+@app.command(
+    epilog="Example: garant models resume tumour-origin-microarray --reason checked --token $TOKEN"
+)
+def resume(
+    context: typer.Context,
+    name: NameArgument,
+    token: TokenOption,
+    reason: Annotated[str, typer.Option(help="Why it may answer again.")],
+    home: HomeOption = _HOME,
+) -> None:
+    """Let a suspended model answer again; for the college."""
+    with _refusing(), _acting(context, Home(home), token) as (ledger, actor):
+        recorded = versions.resume(ledger, actor, name=name, reason=reason)
+    _out.print(f"Record {recorded.id}: {name} answers again.", highlight=False)
+
+
+@app.command(
+    epilog="Example: garant models history tumour-origin-microarray --at 2026-11-24T12:00:00+00:00"
+)
+def history(
+    name: NameArgument,
+    at: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"],
+            help="Which version could answer then; UTC where no zone is given.",
+        ),
+    ] = None,
+    home: HomeOption = _HOME,
+) -> None:
+    """Show when which version could answer, as the log's records claim."""
+    with _refusing(), Ledger.open(Home(home)) as ledger:
+        reigns = versions.history(ledger, name)
+    if at is None:
+        table = Table("from (UTC)", "record", "answers")
+        for reign in reigns:
+            table.add_row(_utc(reign.at), reign.event, reign.version or "none")
+        _out.print(table)
+        return
+    moment = at if at.tzinfo else at.replace(tzinfo=UTC)
+    past = [reign for reign in reigns if reign.at <= moment.timestamp() * 1000]
+    answering = past[-1].version if past else None
+    _out.print(answering or "no version could answer", highlight=False)
+
+
+def _utc(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(
+        sep=" ", timespec="milliseconds"
+    )
+
+
+@app.command(
+    epilog="Example: garant models score NAME --input tumours.csv --output answers.csv --token $T"
+)
+def score(
+    context: typer.Context,
+    name: NameArgument,
+    *,
+    source: Annotated[Path, typer.Option("--input", help="CSV or Parquet; ids come first.")],
+    target: Annotated[Path, typer.Option("--output", help="CSV or Parquet.")],
+    token: TokenOption,
+    version: Annotated[
+        str | None, typer.Option(help="A version to evaluate; the one that answers by default.")
+    ] = None,
+    home: HomeOption = _HOME,
+) -> None:
+    """Evaluate a model on a file; its output is not for care."""
+    from models.scoring import score
+
+    at = Home(home)
+    with _refusing(), _acting(context, at, token) as (ledger, actor):
+        model = _evaluated(at, ledger, name, version)
+        try:
+            with _bar(f"scoring with {name}") as progress:  # noqa: SIM117 - one block an act
+                with score(model, source, target, progress) as scored:
+                    recorded = ledger.record(
+                        Draft(
+                            type=RecordType.COHORT_SCORED,
+                            actor=actor,
+                            outcome="scored",
+                            body=CohortScored(
+                                cases=scored.cases,
+                                input_sha256=scored.input_sha256,
+                                output_sha256=scored.output_sha256,
+                            ),
+                            model=name,
+                            model_version=model.version,
+                        )
+                    )
+        except OSError as cause:
+            raise typer.BadParameter(f"{target} cannot be written: {cause.strerror}") from cause
+    _out.print(
+        f"Record {recorded.id}: {scored.cases} profiles scored with {name} {model.version}, "
+        "not for care.",
+        highlight=False,
+    )
+    if scored.missing:
+        most = max(scored.missing, key=lambda feature: scored.missing[feature])
+        _out.print(
+            f"{len(scored.missing)} features are missing in some rows; most often {most}, "
+            f"in {scored.missing[most]}.",
+            highlight=False,
+        )
+
+
+def _evaluated(home: Home, ledger: Ledger, name: str, version: str | None) -> "ServedModel":
+    """The version that answers, from the shelf, or the one named, from the registry."""
+    import tempfile
+
+    from models import bundle, registry, shelf
+    from models.registry import Registration
+
+    if version is None:
+        serving = versions.standing(ledger, name).check_serving()
+        return shelf.load(home, name=name, version=serving.version, digest=serving.digest)
+    logged = versions.registered_version(ledger, name, version)
+    found = Registration(name=name, version=version, digest=logged.digest, run_id=logged.run)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = registry.fetch(home, found, Path(scratch))
+        return bundle.load(folder, name=name, version=version, digest=logged.digest)

@@ -1,0 +1,259 @@
+"""Files of profiles, read part by part: CSV and Parquet, each mistake named by row and column."""
+
+import csv
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Final, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from models.errors import ModelsError
+
+PART_ROWS: Final = 256
+_PARQUET: Final = frozenset({".parquet", ".pq"})
+
+
+class UnreadableTable(ModelsError):
+    """A file cannot be opened, or is not CSV in UTF-8 or Parquet; the message says which."""
+
+
+class MalformedTable(ModelsError):
+    """A cell, row or header cannot be used; the message names row and column, never the value.
+
+    Rows are counted from 1, the first under the header.
+    """
+
+
+class _Cells(Protocol):
+    def texts(self, place: int) -> list[str]: ...
+
+    def numbers(self, places: Sequence[int]) -> NDArray[np.float64]: ...
+
+    def __len__(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some rows of a table.
+
+    Attributes:
+        columns: Names, in order.
+        first_row: The number of its first row, from 1.
+    """
+
+    columns: tuple[str, ...]
+    first_row: int
+    _cells: _Cells
+
+    def __len__(self) -> int:
+        return len(self._cells)
+
+    def texts(self, column: str) -> tuple[str, ...]:
+        """A column as text, without outer spaces; empty where a cell is.
+
+        Raises:
+            KeyError: There is no such column.
+        """
+        if column not in self.columns:
+            raise KeyError(column)
+        return tuple(text.strip() for text in self._cells.texts(self.columns.index(column)))
+
+    def numbers(self, columns: Sequence[str]) -> NDArray[np.float64]:
+        """Columns as numbers, (n_rows, n_columns); NaN in empty cells and for absent columns.
+
+        Raises:
+            MalformedTable: A cell is neither empty nor a finite number.
+        """
+        places = {name: place for place, name in enumerate(self.columns)}
+        known = [place for place, name in enumerate(columns) if name in places]
+        matrix = np.full((len(self), len(columns)), np.nan)
+        matrix[:, known] = self._cells.numbers([places[columns[place]] for place in known])
+        return matrix
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """An open file.
+
+    Attributes:
+        columns: Names, in order; the first is that of the sample ids.
+        rows: How many there are, where the format tells in advance.
+    """
+
+    path: Path
+    columns: tuple[str, ...]
+    rows: int | None
+    _parts: Iterator[Part]
+
+    def parts(self) -> Iterator[Part]:
+        """The rows, once, some at a time.
+
+        Raises:
+            MalformedTable: A row has too many or too few cells, or an id is empty or repeated.
+            UnreadableTable: The file breaks off.
+        """
+        seen: set[str] = set()
+        with _reading(self.path):
+            for part in self._parts:
+                for row, sample_id in enumerate(part.texts(self.columns[0]), part.first_row):
+                    where = f"row {row}, column {_shown(self.columns[0])}"
+                    if not sample_id:
+                        raise MalformedTable(f"{where}: the sample id is empty")
+                    if sample_id in seen:
+                        raise MalformedTable(f"{where}: an earlier row has the same sample id")
+                    seen.add(sample_id)
+                yield part
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Table]:
+    """Open a CSV or, by its suffix, a Parquet file; its first column is the sample id.
+
+    Raises:
+        UnreadableTable: It cannot be read.
+        MalformedTable: Its header is empty or names a column twice.
+    """
+    with ExitStack() as stack:
+        with _reading(path):
+            if path.suffix.lower() in _PARQUET:
+                file = stack.enter_context(pq.ParquetFile(path))
+                columns = _checked(file.schema_arrow.names)
+                table = Table(path, columns, file.metadata.num_rows, _parquet_parts(file, columns))
+            else:
+                lines = stack.enter_context(path.open(encoding="utf-8-sig", newline=""))
+                rows = csv.reader(lines, strict=True)
+                columns = _checked(next(rows, []))
+                table = Table(path, columns, None, _csv_parts(rows, columns))
+        yield table
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Translates what reading the file raises; what its reader does in between is not in here."""
+    try:
+        yield
+    except OSError as cause:
+        raise UnreadableTable(f"{path}: {cause.strerror or 'cannot be read'}") from cause
+    except UnicodeDecodeError as cause:
+        raise UnreadableTable(f"{path} is not text in UTF-8; save it as CSV UTF-8") from cause
+    except csv.Error as cause:
+        raise UnreadableTable(f"{path} is not CSV: {cause}") from cause
+    except pa.ArrowException as cause:
+        raise UnreadableTable(f"{path} is not Parquet, or is damaged") from cause
+
+
+def _checked(names: Sequence[str]) -> tuple[str, ...]:
+    columns = tuple(name.strip() for name in names)
+    if not columns or not any(columns):
+        raise MalformedTable("the file has no header; its first line names the columns")
+    for place, name in enumerate(columns, 1):
+        if name in columns[: place - 1]:
+            raise MalformedTable(f"column {place}: a second column named {_shown(name)}")
+    return columns
+
+
+def _csv_parts(rows: Iterator[list[str]], columns: tuple[str, ...]) -> Iterator[Part]:
+    first_row = 1
+    while chunk := list(islice(rows, PART_ROWS)):
+        for row, cells in enumerate(chunk, first_row):
+            if len(cells) != len(columns):
+                raise MalformedTable(f"row {row}: {len(cells)} cells under {len(columns)} columns")
+        yield Part(columns, first_row, _CsvCells(chunk, columns, first_row))
+        first_row += len(chunk)
+
+
+def _parquet_parts(file: pq.ParquetFile, columns: tuple[str, ...]) -> Iterator[Part]:
+    first_row = 1
+    for batch in file.iter_batches(batch_size=PART_ROWS):
+        yield Part(columns, first_row, _ParquetCells(batch, columns, first_row))
+        first_row += batch.num_rows
+
+
+class _CsvCells:
+    def __init__(self, rows: list[list[str]], columns: tuple[str, ...], first_row: int) -> None:
+        self._rows = rows
+        self._columns = columns
+        self._first_row = first_row
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def texts(self, place: int) -> list[str]:
+        return [cells[place] for cells in self._rows]
+
+    def numbers(self, places: Sequence[int]) -> NDArray[np.float64]:
+        matrix = np.empty((len(self._rows), len(places)))
+        for row, cells in enumerate(self._rows):
+            matrix[row] = [
+                _number(cells[place], self._columns[place], self._first_row + row)
+                for place in places
+            ]
+        return matrix
+
+
+class _ParquetCells:
+    def __init__(self, batch: pa.RecordBatch, columns: tuple[str, ...], first_row: int) -> None:
+        self._batch = batch
+        self._columns = columns
+        self._first_row = first_row
+
+    def __len__(self) -> int:
+        return int(self._batch.num_rows)
+
+    def texts(self, place: int) -> list[str]:
+        return ["" if cell is None else str(cell) for cell in self._batch.column(place).to_pylist()]
+
+    def numbers(self, places: Sequence[int]) -> NDArray[np.float64]:
+        matrix = np.empty((len(self), len(places)))
+        for slot, place in enumerate(places):
+            matrix[:, slot] = self._column(place)
+        return matrix
+
+    def _column(self, place: int) -> NDArray[np.float64]:
+        column, name = self._batch.column(place), self._columns[place]
+        kind = column.type
+        if not (
+            pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+        ):
+            # What is not stored as numbers is read as text, so that the row at fault is named.
+            return np.array(
+                [
+                    _number(text, name, row)
+                    for row, text in enumerate(self.texts(place), self._first_row)
+                ]
+            )
+        values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        for row in np.flatnonzero(np.isinf(values)):
+            raise _not_a_number(name, self._first_row + int(row))
+        return np.asarray(values, dtype=np.float64)
+
+
+def _number(text: str, column: str, row: int) -> float:
+    if not text or text.isspace():
+        return np.nan
+    try:
+        value = float(text)
+    except ValueError:
+        # The cause holds the cell, which may be about a patient.
+        raise _not_a_number(column, row) from None
+    # Python takes "nan", "inf" and "1_000" for numbers; a laboratory does not mean them.
+    if not np.isfinite(value) or "_" in text:
+        raise _not_a_number(column, row)
+    return value
+
+
+def _not_a_number(column: str, row: int) -> MalformedTable:
+    return MalformedTable(
+        f"row {row}, column {_shown(column)}: not a finite number; "
+        "write it with a decimal point, or leave the cell empty"
+    )
+
+
+def _shown(name: str) -> str:
+    return f"“{name[:80]}”" if name.isprintable() else repr(name[:80])
