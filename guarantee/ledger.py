@@ -11,6 +11,7 @@ from hashlib import sha256
 from types import TracebackType
 from typing import Self, TypeVar
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import ColumnElement, Connection, insert, select, update
 
 from guarantee.checkpoint import InclusionProof, Signer, VerifierKey
@@ -211,10 +212,8 @@ class Ledger:
         """
         store = Store(home.database)
         private = signing_key(home.keys / "ledger.key")
-        public = private.public_key().public_bytes_raw()
-        origin = f"garant.local/{sha256(public).hexdigest()[:16]}"
         master = MasterKey(secret_file(home.keys / "master.key", 32))
-        return cls(store, master, Signer(name=origin, private=private), clock)
+        return cls(store, master, Signer(name=origin_of(private), private=private), clock)
 
     def __enter__(self) -> Self:
         return self
@@ -565,6 +564,12 @@ class Ledger:
         """Keys and situations of that kind at any of these steps."""
         with self.store.reading() as connection:
             return StoredState(connection).at(kind, steps)
+
+
+def origin_of(private: Ed25519PrivateKey) -> str:
+    """The name of the log that this key signs, unique because the key is."""
+    public = private.public_key().public_bytes_raw()
+    return f"garant.local/{sha256(public).hexdigest()[:16]}"
 
 
 def read_head(connection: Connection) -> Head:

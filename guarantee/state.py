@@ -1,13 +1,14 @@
 """The protocol's state in the database, moved in the transaction that moves the head."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, fields
+from typing import get_args
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
 from guarantee.errors import GuaranteeError
-from guarantee.protocol import S, Situation
+from guarantee.protocol import Dossier, S, Situation
 from guarantee.store import STATES
 
 
@@ -88,11 +89,31 @@ class StoredState:
                 raise StateMoved("another writer moved the state")
 
 
+def stored_situations(
+    connection: Connection,
+) -> Iterator[tuple[tuple[type[Situation], str], Situation | None]]:
+    """Every stored situation by kind and key; none where its facts cannot be read."""
+    kinds: dict[str, type[Situation]] = {kind.__name__: kind for kind in get_args(Situation)}
+    for row in connection.execute(select(STATES)):
+        kind = kinds.get(row.kind, Dossier)
+        try:
+            situation: Situation | None = _read_facts(kind, row.facts)
+        except (ValueError, TypeError, KeyError):
+            situation = None
+        if situation is not None and (row.kind not in kinds or situation.step != row.step):
+            situation = None
+        yield (kind, row.key), situation
+
+
 def _facts(situation: Situation) -> str:
     return json.dumps(asdict(situation), separators=(",", ":"), sort_keys=True)
 
 
 def _situation(kind: type[S], facts: str) -> S:
+    return _read_facts(kind, facts)  # type: ignore[return-value]  # of the kind asked for
+
+
+def _read_facts(kind: type[Situation], facts: str) -> Situation:
     values = json.loads(facts)
     types = {name.name: name.type for name in fields(kind)}
     values["step"] = types["step"](values["step"])  # type: ignore[operator]  # a StrEnum

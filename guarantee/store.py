@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 from sqlalchemy import (
     BigInteger,
@@ -127,8 +128,35 @@ class StoreUnavailable(GuaranteeError):
     """The database cannot be read or written; nothing was acknowledged."""
 
 
-class Store:
-    """A database and the lock that its writers queue on."""
+class Reader:
+    """A database to read, as the verifier does: nothing is made or changed."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    @classmethod
+    def open(cls, database: Path) -> "Reader":
+        """Open the SQLite file at `database` without writing to it."""
+        return cls(_sqlite(f"file:{quote(str(database.resolve()))}?mode=ro&uri=true"))
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """One consistent view, that writers neither wait for nor change.
+
+        Raises:
+            StoreUnavailable: The database cannot be read.
+        """
+        with _translated(), self.engine.connect() as connection, connection.begin():
+            connection.exec_driver_sql("BEGIN")
+            yield connection
+
+    def close(self) -> None:
+        """Give the connections back to the system."""
+        self.engine.dispose()
+
+
+class Store(Reader):
+    """A database to write, and the lock that its writers queue on."""
 
     def __init__(self, database: Path) -> None:
         """Open or make the SQLite file at `database`.
@@ -136,35 +164,21 @@ class Store:
         Raises:
             StoreUnavailable: The file cannot be opened, or is no database.
         """
-        self._lock_path = database.with_suffix(".lock")
-        self._writers = threading.Lock()
         try:
             database.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            lock = database.with_suffix(".lock")
+            self._lock = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StoreUnavailable(f"{database.parent} cannot be written: {error}") from error
-        self.engine = _sqlite(database, ("synchronous=FULL",))
+        self._writers = threading.Lock()
+        super().__init__(_sqlite(str(database), "journal_mode=WAL", "synchronous=FULL"))
         # NORMAL leaves the fsync to the next durable commit, and without checkpoints of its own
         # this connection never moves unsynced frames into the database.
-        self._notes = _sqlite(database, ("synchronous=NORMAL", "wal_autocheckpoint=0"))
+        self._notes = _sqlite(
+            str(database), "journal_mode=WAL", "synchronous=NORMAL", "wal_autocheckpoint=0"
+        )
         with self.writing() as connection:
             METADATA.create_all(connection)
-
-    @contextmanager
-    def noting(self) -> Iterator[Connection]:
-        """One transaction that may be lost with the power: for what can be made again.
-
-        Raises:
-            StoreUnavailable: The outcome is unknown where the commit itself failed.
-        """
-        with self._writing(self._notes) as connection:
-            yield connection
-
-    def close(self) -> None:
-        """Give the connections back to the system."""
-        self.engine.dispose()
-        self._notes.dispose()
-        os.close(self._lock)
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -174,6 +188,16 @@ class Store:
             StoreUnavailable: The outcome is unknown where the commit itself failed.
         """
         with self._writing(self.engine) as connection:
+            yield connection
+
+    @contextmanager
+    def noting(self) -> Iterator[Connection]:
+        """One transaction that may be lost with the power: for what can be made again.
+
+        Raises:
+            StoreUnavailable: The outcome is unknown where the commit itself failed.
+        """
+        with self._writing(self._notes) as connection:
             yield connection
 
     @contextmanager
@@ -187,16 +211,11 @@ class Store:
             finally:
                 fcntl.flock(self._lock, fcntl.LOCK_UN)
 
-    @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """One consistent view, that writers neither wait for nor change.
-
-        Raises:
-            StoreUnavailable: The database cannot be read.
-        """
-        with _translated(), self.engine.connect() as connection, connection.begin():
-            connection.exec_driver_sql("BEGIN")
-            yield connection
+    def close(self) -> None:
+        """Give the connections and the lock back to the system."""
+        super().close()
+        self._notes.dispose()
+        os.close(self._lock)
 
 
 @contextmanager
@@ -208,7 +227,7 @@ def _translated() -> Iterator[None]:
         raise StoreUnavailable(f"the database failed: {error.orig}") from None
 
 
-def _sqlite(database: Path, durability: tuple[str, ...]) -> Engine:
+def _sqlite(database: str, *durability: str) -> Engine:
     engine = create_engine(
         f"sqlite:///{database}",
         poolclass=QueuePool,
@@ -223,7 +242,6 @@ def _sqlite(database: Path, durability: tuple[str, ...]) -> Engine:
         # The driver would begin transactions by itself, too late for a consistent view.
         connection.isolation_level = None
         for pragma in (
-            "journal_mode=WAL",
             *durability,
             "secure_delete=ON",
             "foreign_keys=ON",
