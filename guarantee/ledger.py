@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import ColumnElement, Connection, insert, select, update
+from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
 from guarantee.checkpoint import InclusionProof, Signer, VerifierKey
 from guarantee.errors import GuaranteeError
@@ -545,6 +545,16 @@ class Ledger:
         with self.store.reading() as connection:
             rows = connection.execute(statement).all()
         return [_decoded(row.position, row.header) for row in reversed(rows)]
+
+    def counts(self) -> dict[RecordType, int]:
+        """How many records of each type the log holds; types without any are left out."""
+        statement = (
+            select(RECORDS.c.type, func.count()).group_by(RECORDS.c.type).order_by(RECORDS.c.type)
+        )
+        with self.store.reading() as connection:
+            return {
+                RecordType(kind): count for kind, count in connection.execute(statement).tuples()
+            }
 
     def page(self, start: int, count: int) -> list[Recorded]:
         """Records from index `start` on, at most `count`."""

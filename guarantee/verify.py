@@ -39,6 +39,9 @@ from guarantee.vault import (
 VERIFIED, TAMPERED, COULD_NOT_CHECK = 0, 1, 2
 _HASH = 32
 
+CLOCK_TOLERANCE_MS = 1000
+"""Records that wait for the same commit may stand in another order than their clocks."""
+
 
 class CouldNotCheck(GuaranteeError):
     """Something that the verification needs is not there."""
@@ -238,7 +241,7 @@ class _Verification:
         if stored_leaf != leaf:
             return
         self._check_body(entry, header)
-        if header.time < self.latest_time:
+        if header.time < self.latest_time - CLOCK_TOLERANCE_MS:
             self.report.remarks.append(
                 f"record {entry.id}, index {entry.index}: its clock stands "
                 f"{self.latest_time - header.time} ms before an earlier record's"
