@@ -149,7 +149,19 @@ class Drifted:
 Finding = Undecided | Stable | Drifted
 
 
-def decide(reference: Sample, window: Sample, policy: MonitoringPolicy) -> Finding:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examined:
+    """What Evidently found in a window, and its report.
+
+    Attributes:
+        html: One page that holds no case's value and loads nothing.
+    """
+
+    finding: Stable | Drifted
+    html: str
+
+
+def examine(reference: Sample, window: Sample, policy: MonitoringPolicy) -> Examined | Undecided:
     """Test every watched column of `window` against `reference`, at the policy's false alarms.
 
     Raises:
@@ -158,6 +170,7 @@ def decide(reference: Sample, window: Sample, policy: MonitoringPolicy) -> Findi
     pair = _Pair.of(reference, window, policy)
     if isinstance(pair, Undecided):
         return pair
+    snapshot = _run(pair, policy)
     columns = tuple(
         Column(
             name=(tested := result.to_dict()["config"])["column"],
@@ -167,22 +180,19 @@ def decide(reference: Sample, window: Sample, policy: MonitoringPolicy) -> Findi
             shift=pair.shift(tested["column"]),
             drifted=any(verdict.status.value == "FAIL" for verdict in result.tests),
         )
-        for result in _run(pair, policy).metric_results.values()
+        for result in snapshot.metric_results.values()
     )
     kind = Drifted if any(column.drifted for column in columns) else Stable
-    return kind(cases=len(window), columns=columns, skipped=pair.skipped)
+    return Examined(
+        finding=kind(cases=len(window), columns=columns, skipped=pair.skipped),
+        html=snapshot.get_html_str(as_iframe=False),
+    )
 
 
-def render(reference: Sample, window: Sample, policy: MonitoringPolicy) -> str | Undecided:
-    """Evidently's report as one HTML page that holds no case's value and loads nothing.
-
-    Raises:
-        ValueError: The samples watch different features, or more than the policy allows for.
-    """
-    pair = _Pair.of(reference, window, policy)
-    if isinstance(pair, Undecided):
-        return pair
-    return str(_run(pair, policy).get_html_str(as_iframe=False))
+def decide(reference: Sample, window: Sample, policy: MonitoringPolicy) -> Finding:
+    """What `examine` finds, without the report."""
+    examined = examine(reference, window, policy)
+    return examined if isinstance(examined, Undecided) else examined.finding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

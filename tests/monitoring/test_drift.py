@@ -15,11 +15,12 @@ from monitoring.drift import (
     LABEL,
     Answers,
     Drifted,
+    Examined,
     Sample,
     Stable,
     Undecided,
     decide,
-    render,
+    examine,
 )
 
 POLICY = MonitoringPolicy()
@@ -142,8 +143,9 @@ def test_a_window_that_knows_no_watched_feature_is_undecided() -> None:
 def test_the_report_holds_no_value_of_any_case_and_loads_nothing(cases: int) -> None:
     window = _moved(_sample(cases, 1), np.full(len(NAMES), 3, dtype=np.float32))
     assert window.answers is not None
-    html = render(_sample(190, 0), window, POLICY)
-    assert isinstance(html, str)
+    examined = examine(_sample(190, 0), window, POLICY)
+    assert isinstance(examined, Examined)
+    html = examined.html
     assert all(name in html for name in (*NAMES, LABEL, CONFIDENCE))
     values = np.concatenate([window.features.ravel(), window.answers.confidence])
     numbers = np.unique([float(number) for number in re.findall(r"\d+\.\d{4,}", html)])

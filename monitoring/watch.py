@@ -1,0 +1,159 @@
+"""One look at one model: the latest window against the reference, and what the log is told."""
+
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from guarantee.home import Home
+from guarantee.ledger import Draft, Ledger, Recorded, Request
+from guarantee.pseudonyms import Actor
+from guarantee.records import DriftCleared, DriftDetected, FeatureDrift, RecordType
+from guarantee.versions import standing
+from models import shelf
+from models.served import ServedModel
+from monitoring import window
+from monitoring.drift import Drifted, Examined, Finding, Stable, Undecided, examine
+from monitoring.errors import MonitoringError
+from monitoring.window import Window
+
+
+class NothingToWatch(MonitoringError):
+    """No version of the model was ever promoted; there is nothing to compare."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """One look at one model.
+
+    Attributes:
+        recorded: What it told the log; None where there was nothing new.
+        report: Evidently's page, where one was written.
+    """
+
+    name: str
+    version: str
+    finding: Finding
+    recorded: Recorded | None = None
+    report: Path | None = None
+
+
+def look(ledger: Ledger, home: Home, actor: Actor, name: str) -> Look:
+    """Look at the last window of the promoted version, and record what is new.
+
+    Drift is new when a column drifts that has not since the last `DriftCleared`; stability is
+    new when drift stands. So a second look at the same window records nothing.
+
+    Raises:
+        UnknownModel: No such model.
+        NothingToWatch: No version was ever promoted.
+        NotOnTheShelf, DigestMismatch, MalformedBundle: The version's files are not there, or
+            are not those registered.
+        RoleRefused: The actor may not append such records.
+        LedgerUnavailable: Outcome unknown; look again, a repeat is recorded once.
+    """
+    served = _promoted(ledger, home, name)
+    latest = window.latest(ledger, served)
+    examined = examine(window.expected(served), latest.sample, served.card.monitoring)
+    finding = examined if isinstance(examined, Undecided) else examined.finding
+    body = None
+    report = None
+    if isinstance(examined, Examined):
+        body = _news(examined, latest, _standing_drift(ledger, served))
+        if isinstance(body, DriftDetected):
+            report = _keep(home, examined.html)
+    recorded = _record(ledger, actor, served, body) if body else None
+    return Look(
+        name=name, version=served.version, finding=finding, recorded=recorded, report=report
+    )
+
+
+def report(ledger: Ledger, home: Home, name: str) -> Look:
+    """Like `look`, with a page whatever the finding, and without telling the log.
+
+    Raises:
+        UnknownModel, NothingToWatch, NotOnTheShelf, DigestMismatch, MalformedBundle: As `look`.
+    """
+    served = _promoted(ledger, home, name)
+    latest = window.latest(ledger, served)
+    examined = examine(window.expected(served), latest.sample, served.card.monitoring)
+    if isinstance(examined, Undecided):
+        return Look(name=name, version=served.version, finding=examined)
+    kept = _keep(home, examined.html)
+    return Look(name=name, version=served.version, finding=examined.finding, report=kept)
+
+
+def _promoted(ledger: Ledger, home: Home, name: str) -> ServedModel:
+    serving = standing(ledger, name).serving
+    if serving is None:
+        raise NothingToWatch(f"no version of {name} is promoted: there is nothing to watch")
+    return shelf.load(home, name=name, version=serving.version, digest=serving.digest)
+
+
+def _standing_drift(ledger: Ledger, served: ServedModel) -> tuple[DriftDetected, ...]:
+    """What was detected on this version since drift was last cleared, oldest first."""
+    cleared = ledger.latest(RecordType.DRIFT_CLEARED, model=served.name, count=1)
+    since = cleared[-1].index if cleared else -1
+    return tuple(
+        ledger.open_as(recorded, DriftDetected)
+        for recorded in ledger.latest(RecordType.DRIFT_DETECTED, model=served.name)
+        if recorded.index > since and recorded.header.model_version == served.version
+    )
+
+
+def _news(
+    examined: Examined, latest: Window, known: tuple[DriftDetected, ...]
+) -> DriftDetected | DriftCleared | None:
+    first, last = latest.indices[0], latest.indices[-1]
+    match examined.finding:
+        case Stable() as stable:
+            if not known:
+                return None
+            return DriftCleared(cases=stable.cases, first_index=first, last_index=last)
+        case Drifted() as drifted:
+            told = {feature.feature for body in known for feature in body.features}
+            if told.issuperset(column.name for column in drifted.drifted):
+                return None
+            return DriftDetected(
+                cases=drifted.cases,
+                first_index=first,
+                last_index=last,
+                features=tuple(
+                    FeatureDrift(
+                        feature=column.name,
+                        test=column.test,
+                        statistic=column.p_value,
+                        threshold=column.threshold,
+                    )
+                    for column in drifted.drifted
+                ),
+                report_sha256=sha256(examined.html.encode()).hexdigest(),
+            )
+
+
+def _record(
+    ledger: Ledger, actor: Actor, served: ServedModel, body: DriftDetected | DriftCleared
+) -> Recorded:
+    detected = isinstance(body, DriftDetected)
+    kind = RecordType.DRIFT_DETECTED if detected else RecordType.DRIFT_CLEARED
+    # The key is the window's, not the actor's: of two runs at once, one is recorded.
+    key = f"{served.name}/{served.version}/{kind}/{body.first_index}-{body.last_index}"
+    return ledger.record(
+        Draft(
+            type=kind,
+            actor=actor,
+            outcome="drifted" if detected else "cleared",
+            body=body,
+            model=served.name,
+            model_version=served.version,
+        ),
+        Request(actor="monitoring", route="monitor run", key=key, content=key.encode()),
+    )
+
+
+def _keep(home: Home, html: str) -> Path:
+    # Named by its digest, which the record holds: a page is never written over.
+    page = html.encode()
+    path = home.path / "monitoring" / f"{sha256(page).hexdigest()}.html"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(page)
+    return path

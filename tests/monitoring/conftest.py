@@ -1,0 +1,178 @@
+"""A promoted model on a real shelf and a real log, and patients whose inferences are recorded."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from guarantee import college, dossier, versions
+from guarantee.card import (
+    Card,
+    Code,
+    Kind,
+    Label,
+    Mode,
+    MonitoringPolicy,
+    Regulatory,
+    Reliance,
+    Responsibility,
+    Text,
+)
+from guarantee.home import Home
+from guarantee.identity import Caller, Patient, Role, ins_key
+from guarantee.ledger import Ledger
+from guarantee.protocol import QUORUM
+from guarantee.pseudonyms import Actor
+from guarantee.records import Answer, InferenceMade, Recipient, pack_floats
+from models import bundle, shelf
+from models.cohorts import Cohort
+from models.contract import FeatureContract
+from models.served import ServedModel
+from models.training import Parameters, train
+
+NAME = "tumour-origin-made-up"
+_ORIGINS = ("breast", "lung", "ovary")
+_GENES = tuple(f"gene {number}" for number in range(12))
+_WORDS = Text(fr="Fabriqué pour un test.", en="Made for a test.")
+
+
+def _card() -> Card:
+    return Card(
+        name=NAME,
+        title=_WORDS,
+        intended_use=_WORDS,
+        population=_WORDS,
+        not_for=_WORDS,
+        provenance=_WORDS,
+        limits=_WORDS,
+        kind=Kind.FIXED,
+        reliance=Reliance.AIDED,
+        regulatory=Regulatory(regulation="none", ce_marked=False),
+        labels=tuple(
+            Label(id=origin, words=_WORDS, codes=(Code(system="CIM-10", code="C80"),))
+            for origin in _ORIGINS
+        ),
+        responsibilities=(Responsibility(holder="Garant", duty=_WORDS),),
+        leaflet=_WORDS,
+        lapse_hours=72,
+        monitoring=MonitoringPolicy(watched_features=6, least_cases=40, window_cases=60),
+    )
+
+
+def profiles(cases: int, seed: int) -> NDArray[np.float32]:
+    """(cases, 12), like those that the model was trained on."""
+    draw = np.random.default_rng(seed)
+    found = draw.normal(7, 1, (cases, len(_GENES)))
+    found[np.arange(cases), np.arange(cases) % len(_ORIGINS)] += 3
+    return found.astype(np.float32)
+
+
+@dataclass(kw_only=True)
+class Ward:
+    """Where one model answers for one patient."""
+
+    home: Home
+    ledger: Ledger
+    served: ServedModel
+    actors: dict[Role, Actor]
+    information: dossier.Informed
+    indices: list[int] = field(default_factory=list)
+
+    def ask(self, rows: NDArray[np.float32]) -> None:
+        """Record an inference a row."""
+        version = versions.registered_version(self.ledger, NAME, self.served.version)
+        for row in rows:
+            given = self.served.answer(self.served.contract.profile(row.astype(np.float64)))
+            recorded = dossier.record_inference(
+                self.ledger,
+                self.actors[Role.CLINICIAN],
+                pseudonym=self.information.pseudonym,
+                inference=InferenceMade(
+                    information_id=self.information.recorded.id,
+                    mode=Mode.SHOWN,
+                    profile=pack_floats(given.profile.values),
+                    version_digest=self.served.digest,
+                    platform="test",
+                    answer=Answer(
+                        label=given.label,
+                        probability=given.probability,
+                        probabilities=pack_floats(dict(given.ranking)[o] for o in given.labels),
+                        margins=pack_floats(given.margins),
+                        base_values=pack_floats(given.bases),
+                        contributions=pack_floats(given.contributions[0]),
+                        prediction_set=given.prediction_set,
+                        flags=given.flags,
+                        missing_features=given.profile.missing,
+                    ),
+                ),
+                version=version,
+            )
+            self.indices.append(recorded.index)
+
+    def actor(self, role: Role) -> Actor:
+        """Somebody of that role."""
+        return self.actors[role]
+
+
+def caller(role: Role, subject: str = "1") -> Caller:
+    """Somebody of that role, as a token names them."""
+    return Caller(issuer="test", subject=f"{role} {subject}", role=role)
+
+
+@pytest.fixture
+def ward(tmp_path: Path) -> Iterator[Ward]:
+    """A promoted model, and a patient informed of it."""
+    home = Home(tmp_path / "home")
+    cohort = Cohort(
+        contract=FeatureContract.of(_GENES, unit="log2 intensity"),
+        profiles=profiles(240, 0),
+        labels=tuple(_ORIGINS[case % len(_ORIGINS)] for case in range(240)),
+        ids=tuple(f"sample {case}" for case in range(240)),
+    )
+    training = train(cohort, _card(), Parameters(rounds=10, threads=1))
+    digest = bundle.write(training.bundle, tmp_path / "bundle")
+    shelf.lay(home, tmp_path / "bundle", name=NAME, version="1", digest=digest)
+    served = shelf.load(home, name=NAME, version="1", digest=digest)
+    with Ledger.open(home) as ledger:
+        actors = {role: ledger.people.actor(caller(role)) for role in Role}
+        versions.register_model(
+            ledger,
+            actors[Role.DATA_SCIENTIST],
+            card=served.card,
+            version="1",
+            digest=digest,
+            run="1",
+        )
+        for profession in QUORUM:
+            member = ledger.people.actor(caller(Role.COLLEGE, profession))
+            college.appoint(ledger, actors[Role.COLLEGE], member=member, profession=profession)
+            college.vote(ledger, member, name=NAME, version="1", in_favour=True)
+        versions.promote(ledger, actors[Role.DATA_SCIENTIST], name=NAME, version="1")
+        information = dossier.inform(
+            ledger,
+            actors[Role.CLINICIAN],
+            patient=_patient(),
+            recipient=Recipient.PATIENT,
+            models=[NAME],
+            valid_until=None,
+        )
+        yield Ward(home=home, ledger=ledger, served=served, actors=actors, information=information)
+
+
+def _patient() -> Patient:
+    matricule = "2850199999999"
+    return Patient(
+        matricule=matricule,
+        key=ins_key(matricule),
+        oid="1.2.250.1.213.1.4.10",
+        birth_name="ESSAI",
+        given_names="ANNE",
+        birth_date=date(1985, 1, 1),
+        sex="F",
+        birth_place="99999",
+        qualified=True,
+    )

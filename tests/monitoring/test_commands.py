@@ -1,0 +1,78 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from guarantee.home import Home
+from guarantee.identity import Caller, Role
+from guarantee.records import RecordType
+from monitoring.commands import app
+from tests.monitoring.conftest import NAME, Ward, caller, profiles
+
+
+def _monitor(home: Home, token: str) -> Caller:
+    assert token == "a token"
+    return caller(Role.MONITOR)
+
+
+def _invoke(*arguments: str) -> tuple[int, str]:
+    door = typer.Typer()
+    door.add_typer(app, name="monitor")
+    result = CliRunner().invoke(door, ["monitor", *arguments], obj=_monitor)
+    return result.exit_code, result.output
+
+
+def test_a_run_says_undecided_in_words(ward: Ward) -> None:
+    ward.ask(profiles(12, 1))
+    code, said = _invoke("run", NAME, "--home", str(ward.home.path), "--token", "a token")
+    assert (code, said) == (0, f"{NAME} 1: undecided: 12 cases, 40 needed\n")
+
+
+def test_a_run_over_every_model_names_what_moved_and_what_it_recorded(ward: Ward) -> None:
+    ward.ask(profiles(60, 1) + 2)
+    code, said = _invoke("run", "--home", str(ward.home.path), "--token", "a token")
+    assert code == 0
+    (recorded,) = ward.ledger.latest(RecordType.DRIFT_DETECTED)
+    assert f"{NAME} 1: drift: 60 cases" in said
+    assert "gene 1: ks p = " in said
+    assert f"recorded: DriftDetected {recorded.id}" in said
+
+
+def test_a_report_is_a_page_under_home(ward: Ward) -> None:
+    ward.ask(profiles(60, 1))
+    code, said = _invoke("report", NAME, "--home", str(ward.home.path))
+    assert code == 0
+    page = Path(said.split("report: ")[1].strip())
+    assert page.is_relative_to(ward.home.path)
+    assert "gene 1" in page.read_text(encoding="utf-8")
+
+
+def test_a_home_without_a_log_is_refused_and_not_made(tmp_path: Path) -> None:
+    code, said = _invoke("run", "--home", str(tmp_path / "typo"), "--token", "a token")
+    assert code == 2
+    assert "there is no log in" in said
+    assert not (tmp_path / "typo").exists()
+
+
+def test_a_model_that_cannot_be_looked_at_exits_2(ward: Ward) -> None:
+    code, said = _invoke("run", "unknown", "--home", str(ward.home.path), "--token", "a token")
+    assert code == 2
+    assert "unknown: could not look: " in said
+
+
+@pytest.mark.parametrize("command", ["run", "report"])
+def test_help_shows_an_example(command: str) -> None:
+    code, said = _invoke(command, "--help")
+    assert code == 0
+    assert f"garant monitor {command}" in said
+
+
+def test_help_waits_for_neither_evidently_nor_mlflow() -> None:
+    script = (
+        "import sys, monitoring.commands;"
+        "sys.exit(bool({'evidently', 'mlflow', 'bentoml'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

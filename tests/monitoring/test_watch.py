@@ -1,0 +1,127 @@
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from guarantee.identity import Role
+from guarantee.protocol import RoleRefused
+from guarantee.records import DriftCleared, DriftDetected, RecordType
+from monitoring.drift import CONFIDENCE, LABEL, Drifted, Stable, Undecided
+from monitoring.watch import NothingToWatch, look, report
+from monitoring.window import expected, latest
+from tests.monitoring.conftest import NAME, Ward, profiles
+
+MOVED = 1  # a gene that matters: it tells the second origin
+
+
+def _shifted(cases: int, seed: int) -> "np.ndarray[tuple[int, int], np.dtype[np.float32]]":
+    found = profiles(cases, seed)
+    found[:, MOVED] += 4
+    return found
+
+
+def test_before_enough_cases_a_look_is_undecided_and_records_nothing(ward: Ward) -> None:
+    before = ward.ledger.head()
+    seen = look(ward.ledger, ward.home, ward.actor(Role.MONITOR), NAME)
+    assert seen.finding == Undecided(cases=0, needed=40)
+    ward.ask(profiles(12, 1))
+    seen = look(ward.ledger, ward.home, ward.actor(Role.MONITOR), NAME)
+    assert seen.finding == Undecided(cases=12, needed=40)
+    assert seen.recorded is None
+    assert ward.ledger.head().size == before.size + 12
+
+
+def test_drift_is_recorded_once_with_its_window_and_cleared_once_it_is_over(ward: Ward) -> None:
+    monitor = ward.actor(Role.MONITOR)
+    ward.ask(profiles(60, 1))
+    calm = look(ward.ledger, ward.home, monitor, NAME)
+    assert isinstance(calm.finding, Stable)
+    assert calm.recorded is None
+
+    ward.ask(_shifted(60, 2))
+    found = look(ward.ledger, ward.home, monitor, NAME)
+    assert isinstance(found.finding, Drifted)
+    assert f"gene {MOVED}" in {column.name for column in found.finding.drifted}
+    assert found.recorded is not None
+    body = ward.ledger.open_as(found.recorded, DriftDetected)
+    assert (body.first_index, body.last_index) == (ward.indices[60], ward.indices[-1])
+    assert {feature.feature for feature in body.features} == {
+        column.name for column in found.finding.drifted
+    }
+    assert found.report is not None
+    assert sha256(found.report.read_bytes()).hexdigest() == body.report_sha256
+
+    again = look(ward.ledger, ward.home, monitor, NAME)
+    assert again.finding == found.finding
+    assert again.recorded is None
+
+    ward.ask(profiles(60, 3))
+    over = look(ward.ledger, ward.home, monitor, NAME)
+    assert isinstance(over.finding, Stable)
+    assert over.recorded is not None
+    assert ward.ledger.open_as(over.recorded, DriftCleared).first_index == ward.indices[120]
+    assert look(ward.ledger, ward.home, monitor, NAME).recorded is None
+
+
+def test_a_clinician_cannot_record_drift(ward: Ward) -> None:
+    ward.ask(_shifted(60, 2))
+    with pytest.raises(RoleRefused):
+        look(ward.ledger, ward.home, ward.actor(Role.CLINICIAN), NAME)
+    assert ward.ledger.latest(RecordType.DRIFT_DETECTED) == []
+
+
+def test_a_report_tells_the_log_nothing(ward: Ward) -> None:
+    ward.ask(_shifted(60, 2))
+    before = ward.ledger.head()
+    seen = report(ward.ledger, ward.home, NAME)
+    assert isinstance(seen.finding, Drifted)
+    assert isinstance(seen.report, Path)
+    assert ward.ledger.head() == before
+
+
+def test_the_reference_is_drawn_evenly_and_claims_no_more_cases_than_it_had(ward: Ward) -> None:
+    sample = expected(ward.served)
+    assert len(sample) == ward.served.reference.profiles
+    places = ward.served.reference.important(6)
+    assert sample.names == tuple(f"gene {place}" for place in places)
+    middle = ward.served.reference.quantiles[places, 12]  # the level 0.5
+    assert np.median(sample.features, axis=0) == pytest.approx(middle, abs=0.05)
+
+
+def test_the_window_holds_the_latest_cases_alone(ward: Ward) -> None:
+    given = profiles(70, 1)
+    ward.ask(given)
+    window = latest(ward.ledger, ward.served)
+    places = ward.served.reference.important(6)
+    assert window.indices == tuple(ward.indices[10:])
+    assert (window.sample.features == given[10:, places]).all()
+
+
+def test_a_finding_names_columns_and_no_patient(ward: Ward) -> None:
+    ward.ask(_shifted(60, 2))
+    seen = look(ward.ledger, ward.home, ward.actor(Role.MONITOR), NAME)
+    assert seen.recorded is not None
+    said = ward.ledger.open_as(seen.recorded, DriftDetected).encode().decode()
+    assert ward.information.pseudonym not in said
+    header = seen.recorded.header.encode().decode()
+    assert ward.information.pseudonym not in header
+    body = ward.ledger.open_as(seen.recorded, DriftDetected)
+    watched = {*expected(ward.served).names, LABEL, CONFIDENCE}
+    assert {feature.feature for feature in body.features} <= watched
+
+
+def test_a_model_without_a_promoted_version_is_no_silence(ward: Ward) -> None:
+    other = ward.served.card.model_copy(update={"name": "never-promoted"})
+    from guarantee.versions import register_model
+
+    register_model(
+        ward.ledger,
+        ward.actor(Role.DATA_SCIENTIST),
+        card=other,
+        version="1",
+        digest=ward.served.digest,
+        run="1",
+    )
+    with pytest.raises(NothingToWatch, match="never-promoted"):
+        look(ward.ledger, ward.home, ward.actor(Role.MONITOR), "never-promoted")
