@@ -38,7 +38,7 @@ test-all: $(READY) ## every test, the slow ones too; ARGS are pytest's
 	$(BIN)/python -m pytest $(ARGS)
 
 lock: $(UV) ## requirements.lock anew from pyproject.toml; ARGS="--upgrade" takes newer releases
-	$(UV) pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
+	$(UV) pip compile --no-config --quiet --universal --python-version 3.11 --fork-strategy fewest \
 	    --generate-hashes --all-extras --custom-compile-command "make lock" \
 	    $(ARGS) --output-file requirements.lock pyproject.toml
 
