@@ -42,14 +42,14 @@ college_app = typer.Typer(
 
 
 @contextmanager
-def refusing(*errors: type[Exception]) -> Iterator[None]:
+def refusing(errors: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """Say one of these errors, or one of the guarantee's, in a line; exit 1.
 
     Anything else is a defect and keeps its trace.
     """
     try:
         yield
-    except (GuaranteeError, *errors) as error:
+    except (*errors, GuaranteeError) as error:
         say_refused(error)
         raise typer.Exit(1) from error
 
@@ -93,7 +93,7 @@ def verify(home: HomeOption = DEFAULT_HOME) -> None:
     except CouldNotCheck as error:
         err.print(f"could not check: {error}", markup=False, highlight=False)
         raise typer.Exit(COULD_NOT_CHECK) from error
-    raise typer.Exit(print_report(report, lambda line: typer.echo(line)))
+    raise typer.Exit(print_report(report, typer.echo))
 
 
 @ledger_app.command(epilog="Example: garant ledger checkpoint > kept-outside-the-house.txt")
@@ -150,6 +150,7 @@ def vote(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="The model's name.")],
     version: Annotated[str, typer.Argument(help="The version to vote on.")],
+    *,
     token: TokenOption,
     in_favour: Annotated[
         bool, typer.Option("--in-favour/--against", help="The vote.", show_default=False)
