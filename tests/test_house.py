@@ -157,6 +157,18 @@ def test_the_verifier_starts_on_the_base_dependencies_alone(base_only: Path) -> 
     assert "usage" in started.stdout.lower()
 
 
+def test_what_answers_loads_neither_mlflow_nor_evidently(tmp_path: Path) -> None:
+    # The import contract sees our own imports; this sees those of what we import, too.
+    loaded = run(
+        sys.executable,
+        "-c",
+        "import sys, serving.service; print({'evidently', 'mlflow'} & sys.modules.keys())",
+        GARANT_HOME=str(tmp_path),
+    )
+    assert loaded.returncode == 0, loaded.stderr
+    assert loaded.stdout.endswith("set()\n")
+
+
 @pytest.mark.parametrize(
     ("contract", "wrong"),
     [
