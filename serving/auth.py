@@ -112,7 +112,7 @@ class Issuer:
             exp={"essential": True},
             iat={"essential": True},
             jti={"essential": True},
-            role={"essential": True, "values": list(Role)},
+            role={"essential": True, "values": [role.value for role in Role]},
         )
         try:
             claims = jwt.decode(token, self.key, algorithms=[_ALGORITHM]).claims

@@ -83,9 +83,7 @@ def _environment(word: str | None) -> Environment:
     try:
         return Environment(word)
     except ValueError as error:
-        raise InvalidSettings(
-            f"GARANT_ENVIRONMENT is one of {', '.join(Environment)}"
-        ) from error
+        raise InvalidSettings(f"GARANT_ENVIRONMENT is one of {', '.join(Environment)}") from error
 
 
 def _hours(word: str | None) -> timedelta:

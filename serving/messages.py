@@ -1,0 +1,382 @@
+"""What travels over HTTP: the bodies that are taken and given, as OpenAPI shows them."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+
+from guarantee.card import Card, Code, Language, Mode, ModelName, Text
+from guarantee.identity import Patient, Profession
+from guarantee.protocol import Standing, Step, Verdict
+from guarantee.records import (
+    Corrected,
+    Decision,
+    DecisionSigned,
+    FirstRead,
+    Header,
+    InformationDeferred,
+    OutcomeConfirmed,
+    PatientTold,
+    Recipient,
+    RecordType,
+    ReviewLapsed,
+)
+
+RecordId = Annotated[
+    str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", description="A UUID")
+]
+Pseudonym = Annotated[str, Field(description="Random; tells nothing of the person")]
+
+
+class _Taken(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class _Given(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+_PATIENT: dict[str, Any] = {
+    "matricule": "2690549588157",
+    "key": "80",
+    "oid": "1.2.250.1.213.1.4.10",
+    "birth_name": "NESSI",
+    "given_names": "RUTH ISABELLE",
+    "birth_date": "1969-05-12",
+    "sex": "F",
+    "birth_place": "49588",
+    "qualified": True,
+}
+
+
+class InformationGiven(_Taken):
+    """That a patient was told, or why that had to wait."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "patient": _PATIENT,
+                    "recipient": "patient",
+                    "language": "fr",
+                    "models": ["tumour-origin"],
+                    "valid_until": "2027-11-24T00:00:00Z",
+                }
+            ]
+        }
+    )
+
+    patient: Patient
+    models: list[ModelName] = Field(min_length=1, max_length=100)
+    recipient: Recipient | None = Field(default=None, description="Who was told")
+    recipient_name: str | None = Field(default=None, min_length=1, max_length=200)
+    language: Language = Language.FRENCH
+    valid_until: AwareDatetime | None = Field(
+        default=None, description="When the information ends; never, where it is left out"
+    )
+    deferred: InformationDeferred | None = Field(
+        default=None, description="Instead of `recipient`: why nobody could be told beforehand"
+    )
+
+    @model_validator(mode="after")
+    def _is_given_or_deferred(self) -> Self:
+        if (self.recipient is None) == (self.deferred is None):
+            raise ValueError("send either recipient, who was told, or deferred, why nobody was")
+        return self
+
+
+class Objection(_Taken):
+    """That a patient refuses the AI from now on."""
+
+    information_id: RecordId
+    recipient: Recipient = Field(description="Who refuses, on behalf of the patient or as one")
+    statement: str | None = Field(default=None, min_length=1, max_length=2000)
+
+
+class Question(_Taken):
+    """One profile for a model."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "information_id": "01941f29-7c00-7000-8000-000000000000",
+                    "features": {"hsa-mir-122": 3.25, "hsa-mir-200c": 11.5},
+                }
+            ]
+        }
+    )
+
+    information_id: RecordId = Field(description="Of the information that opens the gate")
+    features: dict[str, Any] = Field(
+        description="Numbers by feature name, in the units of the contract; "
+        "those left out are missing, and said to be",
+        json_schema_extra={"additionalProperties": {"type": "number"}},
+    )
+    mode: Mode | None = Field(
+        default=None, description="May only tighten what the card asks: withheld"
+    )
+
+
+class DecisionTaken(_Taken):
+    """What the clinician decides."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"decision": "accepted"},
+                {
+                    "decision": "overridden",
+                    "label": "lung",
+                    "reason": "TTF-1 positive on immunohistochemistry.",
+                },
+            ]
+        }
+    )
+
+    decision: Decision
+    label: str | None = Field(
+        default=None, max_length=200, description="The label decided on; for overridden alone"
+    )
+    reason: str | None = Field(
+        default=None, min_length=1, max_length=4000, description="Needed to override"
+    )
+
+
+class Stop(_Taken):
+    """Why a model is stopped, or may answer again."""
+
+    reason: str = Field(
+        min_length=1, max_length=2000, examples=["Answers differ between the two scanners."]
+    )
+
+
+class Ballot(_Taken):
+    """One member's vote on one version."""
+
+    version: str = Field(min_length=1, max_length=100, examples=["1"])
+    in_favour: bool
+    reason: str | None = Field(default=None, min_length=1, max_length=4000)
+
+
+class ReceiptGiven(_Given):
+    """A record's header and the proof that it stands in the log."""
+
+    header: str = Field(description="The canonical bytes that the log hashes, as text")
+    proof: str = Field(description="A C2SP tlog-proof with a signed checkpoint")
+
+
+class InformationRecorded(_Given):
+    """A patient's information or objection, now in the log."""
+
+    information_id: RecordId
+    pseudonym: Pseudonym
+
+
+class StepRecorded(_Given):
+    """One more record, now in the log."""
+
+    record_id: RecordId
+    index: int = Field(description="Its zero-based place in the log")
+
+
+class VoteRecorded(StepRecorded):
+    """A vote, now in the log, and what it led to."""
+
+    verdict: Verdict
+
+
+class ModelSummary(_Given):
+    """A model in the list."""
+
+    name: str
+    title: Text | None
+    standing: Standing
+    version: str | None = Field(description="The one that answers")
+    suspension: str | None = Field(description="Why it was stopped")
+
+
+class VersionGiven(_Given):
+    """A registered version."""
+
+    version: str
+    digest: str = Field(description="SHA-256 over its files, hexadecimal")
+    verdict: Verdict
+    missing_votes: tuple[str, ...]
+    registered: datetime
+    card: Card
+
+
+class ModelGiven(ModelSummary):
+    """A model with its versions."""
+
+    versions: tuple[VersionGiven, ...]
+
+
+class LeafletGiven(_Given):
+    """What a patient is given to read."""
+
+    model: str
+    version: str
+    language: Language
+    text: str
+    sha256: str = Field(description="Of the text in UTF-8, as the information records it")
+
+
+class ModelNamed(_Given):
+    """What answered."""
+
+    name: str
+    version: str
+    digest: str
+    title: Text
+
+
+class Ranked(_Given):
+    """One label of the ranking."""
+
+    label: str
+    words: Text
+    probability: float
+
+
+class Prediction(_Given):
+    """The answer: help for a decision, never the decision."""
+
+    label: str
+    words: Text
+    codes: tuple[Code, ...]
+    probability: float = Field(description="Calibrated")
+    prediction_set: tuple[str, ...] = Field(description="Labels that stay possible")
+    ranking: tuple[Ranked, ...]
+
+
+class FeatureWeight(_Given):
+    """One feature's part in the answer."""
+
+    feature: str
+    value: float | None = Field(description="None where it is missing")
+    contribution: float = Field(description="To the label's margin; positive speaks for it")
+
+
+class ExplanationGiven(_Given):
+    """Why: parts that add up to the answer's margin, exactly."""
+
+    label: str
+    margin: float = Field(description="Of the label, before calibration, in log-odds")
+    base_value: float = Field(description="The margin when nothing is known of the patient")
+    top_features: tuple[FeatureWeight, ...]
+    rest: float = Field(description="What all other features contribute together")
+
+
+class Review(_Given):
+    """What the clinician has to do."""
+
+    mode: Mode
+    step: Step
+    next: Literal["first-read", "decision", "told", "outcome"] | None
+    lapses: datetime = Field(description="When an answer without a decision is recorded as such")
+
+
+class InferenceGiven(_Given):
+    """An answer whose record is durable; no prediction while it is withheld."""
+
+    inference_id: RecordId
+    model: ModelNamed
+    prediction: Prediction | None
+    explanation: ExplanationGiven | None
+    flags: tuple[str, ...] | None
+    missing_features: tuple[str, ...] | None
+    notice: Text | None = Field(description="Without CE marking: research, not for care")
+    review: Review
+    receipt: ReceiptGiven
+
+
+Followed = FirstRead | DecisionSigned | PatientTold | OutcomeConfirmed | ReviewLapsed | Corrected
+
+
+class EventGiven(_Given):
+    """One record of a dossier."""
+
+    record_id: RecordId
+    index: int
+    type: RecordType
+    at: datetime = Field(description="As the record claims; the order is the index")
+    actor: Pseudonym
+    outcome: str
+    body: Followed | None = Field(
+        description="None of the inference itself, which stands beside the events"
+    )
+
+
+class DossierGiven(InferenceGiven):
+    """An inference, its input, and what followed."""
+
+    information_id: RecordId
+    input: dict[str, float | None] | None = Field(description="By feature, in its unit")
+    lapsed: bool
+    events: tuple[EventGiven, ...]
+
+
+class ReplayGiven(_Given):
+    """The same version on the stored input, once more."""
+
+    identical: bool = Field(description="Margins agree bit for bit")
+    largest_difference: float = Field(description="Between margins")
+    recorded_platform: str
+    platform: str
+
+
+class Seat(_Given):
+    """One member of the college."""
+
+    member: Pseudonym
+    profession: Profession
+
+
+class OpenVersion(_Given):
+    """A version that waits for the college."""
+
+    name: str
+    version: str
+    missing_votes: tuple[str, ...]
+
+
+class CollegeGiven(_Given):
+    """Who sits in the college, and what waits for its votes."""
+
+    members: tuple[Seat, ...]
+    open_versions: tuple[OpenVersion, ...]
+
+
+class Waiting(_Given):
+    """One dossier that waits for a clinician."""
+
+    inference_id: RecordId
+    model: str
+    version: str
+    next: Literal["first-read", "decision"]
+    lapsed: bool
+    asked: datetime
+    flags: tuple[str, ...] | None = Field(default=None, description="None while withheld")
+
+
+class RecordGiven(_Given):
+    """One record of the log, which names nobody."""
+
+    index: int
+    header: Header
+
+
+class RecordsGiven(_Given):
+    """A page of the log."""
+
+    size: int = Field(description="Records in the whole log")
+    records: tuple[RecordGiven, ...]
+
+
+class ConsistencyGiven(_Given):
+    """Proof that the log only grew since an earlier checkpoint. RFC 9162, section 2.1.4."""
+
+    path: tuple[str, ...] = Field(description="Hashes, hexadecimal")
+    checkpoint: str

@@ -1,0 +1,254 @@
+"""Errors as RFC 9457 problem details: what was wrong, where, what to do; never a value."""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from guarantee.dossier import InvalidDecision
+from guarantee.errors import GuaranteeError
+from guarantee.ledger import (
+    BodyMissing,
+    LedgerClosed,
+    LedgerUnavailable,
+    RequestConflict,
+    UnknownRecord,
+)
+from guarantee.protocol import (
+    AlreadyDone,
+    NotAMember,
+    NotApproved,
+    NotInformed,
+    NotServing,
+    Objected,
+    ProtocolError,
+    RoleRefused,
+    StepMissing,
+    Suspended,
+    UnknownDossier,
+    UnknownInformation,
+    UnknownModel,
+)
+from guarantee.pseudonyms import IdentityMismatch, UnknownPerson
+from guarantee.store import StoreUnavailable
+from models.bundle import DigestMismatch, MalformedBundle
+from models.contract import InvalidFeature, NoKnownFeature
+from models.errors import ModelsError
+from models.explanation import InexactExplanation
+from models.shelf import NotOnTheShelf
+from serving.auth import Forbidden, Unauthenticated
+from serving.errors import ServingError
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+
+class UnacceptedField(ServingError):
+    """One field cannot be taken, which only the log or the card could tell.
+
+    Attributes:
+        field: Its path in the body, with dots.
+        problem: What is wrong with it and what to send instead.
+    """
+
+    def __init__(self, field: str, problem: str) -> None:
+        self.field = field
+        self.problem = problem
+        super().__init__(f"{field}: {problem}")
+
+
+class FieldProblem(BaseModel):
+    """One field at fault."""
+
+    field: str = Field(examples=["patient.key"])
+    detail: str = Field(examples=["the key does not match the matricule"])
+
+
+class Problem(BaseModel):
+    """A refusal. Source: RFC 9457."""
+
+    type: str = Field(examples=["urn:garant:problem:not-informed"])
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldProblem] | None = None
+
+
+# The one table: what each error is over HTTP. An error takes its nearest ancestor's row; one
+# without a row is a failure of the service itself.
+_TABLE: Final[dict[type[Exception], tuple[HTTPStatus, str]]] = {
+    Unauthenticated: (HTTPStatus.UNAUTHORIZED, "Send a valid token"),
+    Forbidden: (HTTPStatus.FORBIDDEN, "Not for this role"),
+    RoleRefused: (HTTPStatus.FORBIDDEN, "Not for this role"),
+    NotAMember: (HTTPStatus.FORBIDDEN, "Not a member of the college"),
+    UnknownModel: (HTTPStatus.NOT_FOUND, "No such model"),
+    UnknownDossier: (HTTPStatus.NOT_FOUND, "No such inference"),
+    UnknownInformation: (HTTPStatus.NOT_FOUND, "No such information of a patient"),
+    UnknownRecord: (HTTPStatus.NOT_FOUND, "No such record"),
+    UnknownPerson: (HTTPStatus.NOT_FOUND, "Nobody by that pseudonym"),
+    NotInformed: (HTTPStatus.CONFLICT, "The patient must be informed first"),
+    Objected: (HTTPStatus.CONFLICT, "The patient objected"),
+    StepMissing: (HTTPStatus.CONFLICT, "An earlier step is missing"),
+    AlreadyDone: (HTTPStatus.CONFLICT, "Done before"),
+    NotApproved: (HTTPStatus.CONFLICT, "Not approved by the college"),
+    IdentityMismatch: (HTTPStatus.CONFLICT, "The INS is known under other traits"),
+    ProtocolError: (HTTPStatus.CONFLICT, "Out of order"),
+    BodyMissing: (HTTPStatus.GONE, "The vault no longer holds it"),
+    InvalidFeature: (HTTPStatus.UNPROCESSABLE_ENTITY, "A feature cannot be taken"),
+    NoKnownFeature: (HTTPStatus.UNPROCESSABLE_ENTITY, "No feature is given"),
+    InvalidDecision: (HTTPStatus.UNPROCESSABLE_ENTITY, "The decision cannot stand so"),
+    UnacceptedField: (HTTPStatus.UNPROCESSABLE_ENTITY, "A field cannot be taken"),
+    RequestConflict: (HTTPStatus.UNPROCESSABLE_ENTITY, "Idempotency key used before"),
+    Suspended: (HTTPStatus.SERVICE_UNAVAILABLE, "The model is suspended"),
+    NotServing: (HTTPStatus.SERVICE_UNAVAILABLE, "No version answers"),
+    NotOnTheShelf: (HTTPStatus.SERVICE_UNAVAILABLE, "The version is not laid out here"),
+    DigestMismatch: (HTTPStatus.SERVICE_UNAVAILABLE, "The version was altered"),
+    MalformedBundle: (HTTPStatus.SERVICE_UNAVAILABLE, "The version was altered"),
+    InexactExplanation: (HTTPStatus.SERVICE_UNAVAILABLE, "No exact explanation, so no answer"),
+    LedgerUnavailable: (HTTPStatus.SERVICE_UNAVAILABLE, "The ledger cannot write"),
+    LedgerClosed: (HTTPStatus.SERVICE_UNAVAILABLE, "The service is stopping"),
+    StoreUnavailable: (HTTPStatus.SERVICE_UNAVAILABLE, "The ledger cannot be read"),
+}
+# Their own words would name files of this machine; the caller cannot act on those.
+_REMEDY: Final[dict[type[Exception], str]] = {
+    NotOnTheShelf: "the version that the log promotes is not laid out; promote it again",
+    DigestMismatch: "the version's files are not those registered; suspend the model",
+    MalformedBundle: "the version's files do not make a version; suspend the model",
+    InexactExplanation: "contributions do not add up to the answer; suspend the version",
+    LedgerUnavailable: "the outcome is unknown; retry with the same Idempotency-Key",
+    LedgerClosed: "nothing was recorded; retry",
+    StoreUnavailable: "nothing was answered; retry",
+}
+_WORDS: Final[dict[int, str]] = {
+    400: "the body is not JSON; send one JSON object in UTF-8",
+    404: "there is no such address; /docs.json lists those that are",
+    405: "the address does not take this method; /docs.json lists those that it takes",
+    413: "the body is too large; send at most 4 MiB",
+    415: "send the body as application/json",
+}
+# These messages of pydantic's quote what was sent.
+_QUOTING: Final = frozenset({"union_tag_invalid", "uuid_parsing", "url_parsing", "ip_any_address"})
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of `app` with a problem."""
+    for base in (GuaranteeError, ModelsError, ServingError):
+        app.add_exception_handler(base, _refused)
+    app.exception_handler(RequestValidationError)(_invalid)
+    app.exception_handler(HTTPException)(_plain)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def problem(
+    status: HTTPStatus,
+    title: str,
+    detail: str,
+    *,
+    kind: str | None = None,
+    errors: Sequence[FieldProblem] = (),
+) -> JSONResponse:
+    """One problem as a response; `kind` is the last word of its type."""
+    body = Problem(
+        type=f"urn:garant:problem:{kind}" if kind else "about:blank",
+        title=title,
+        status=status,
+        detail=detail,
+        errors=list(errors) or None,
+    )
+    headers = {"Cache-Control": "no-store"}
+    if status is HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = 'Bearer realm="garant"'
+    return JSONResponse(
+        body.model_dump(exclude_none=True), status, media_type=MEDIA_TYPE, headers=headers
+    )
+
+
+def unexpected() -> JSONResponse:
+    """What a caller is told where the service itself fails."""
+    return problem(
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        "The service failed",
+        "nothing more can be said here; retry with the same Idempotency-Key, "
+        "and tell whoever operates the service",
+    )
+
+
+async def _refused(_: Request, error: Exception) -> JSONResponse:
+    kind = next((kind for kind in type(error).__mro__ if kind in _TABLE), None)
+    if kind is None:
+        raise error
+    status, title = _TABLE[kind]
+    fields = []
+    if isinstance(error, InvalidFeature):
+        fields = [FieldProblem(field=f"features.{error.name}", detail=error.problem)]
+    elif isinstance(error, UnacceptedField):
+        fields = [FieldProblem(field=error.field, detail=error.problem)]
+    elif isinstance(error, InvalidDecision):
+        fields = [FieldProblem(field=error.field, detail=str(error).partition(": ")[2])]
+    elif isinstance(error, NoKnownFeature):
+        fields = [FieldProblem(field="features", detail=str(error))]
+    detail = next((words for kind, words in _REMEDY.items() if isinstance(error, kind)), str(error))
+    return problem(status, title, detail, kind=_slug(type(error)), errors=fields)
+
+
+async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+    found = error.errors()
+    if any(one["type"] == "json_invalid" for one in found):
+        return _http(HTTPStatus.BAD_REQUEST)
+    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    sent = request.headers.get("content-length", "0") != "0"
+    if sent and media != "application/json" and any(one["loc"] == ("body",) for one in found):
+        return _http(HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+    errors = [
+        FieldProblem(field=_path(one["loc"]), detail=_words(one["type"], one["msg"]))
+        for one in found[:20]
+    ]
+    return problem(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "Fields cannot be taken",
+        "; ".join(f"{one.field}: {one.detail}" for one in errors),
+        kind="invalid-fields",
+        errors=errors,
+    )
+
+
+async def _plain(_: Request, error: HTTPException) -> JSONResponse:
+    response = _http(HTTPStatus(error.status_code))
+    for name, value in (error.headers or {}).items():
+        response.headers[name] = value
+    return response
+
+
+async def _unexpected(_: Request, __: Exception) -> JSONResponse:
+    return unexpected()
+
+
+def _http(status: HTTPStatus) -> JSONResponse:
+    return problem(status, status.phrase, _WORDS.get(status, status.description or status.phrase))
+
+
+def _path(location: Sequence[str | int]) -> str:
+    parts = location[1:] if location[:1] == ("body",) and len(location) > 1 else location
+    return ".".join(_printable(str(part)) for part in parts)
+
+
+def _printable(name: str) -> str:
+    # A field that nobody knows is named by whoever sent it.
+    shown = "".join(sign if sign.isprintable() else "?" for sign in name[:80])
+    return shown if len(name) <= 80 else f"{shown}…"
+
+
+def _words(kind: str, message: str) -> str:
+    if kind in _QUOTING:
+        return "is not well formed"
+    if kind == "extra_forbidden":
+        return "is not a field of this body; leave it out"
+    return message.removeprefix("Value error, ")
+
+
+def _slug(error: type[Exception]) -> str:
+    return "".join(f"-{c.lower()}" if c.isupper() else c for c in error.__name__).lstrip("-")

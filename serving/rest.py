@@ -1,0 +1,535 @@
+"""The calls of the HTTP contract: each takes a message, calls one function, gives a message."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Body, Depends, Header, Path, Query, Request, params, status
+from fastapi.responses import PlainTextResponse
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import BaseModel
+
+from guarantee import college, dossier, versions
+from guarantee import ledger as log
+from guarantee.card import Language, ModelName
+from guarantee.identity import Caller, Role
+from guarantee.leaflet import leaflet, leaflet_digest
+from guarantee.ledger import Recorded
+from guarantee.protocol import NotServing, Step
+from guarantee.records import Corrected, FirstRead, OutcomeConfirmed, PatientObjected, PatientTold
+from guarantee.versions import ModelStanding, RegisteredVersion
+from serving import inference
+from serving.auth import Unauthenticated, require
+from serving.house import House
+from serving.inference import instant
+from serving.messages import (
+    Ballot,
+    CollegeGiven,
+    ConsistencyGiven,
+    DecisionTaken,
+    DossierGiven,
+    InferenceGiven,
+    InformationGiven,
+    InformationRecorded,
+    LeafletGiven,
+    ModelGiven,
+    ModelSummary,
+    Objection,
+    OpenVersion,
+    Question,
+    ReceiptGiven,
+    RecordGiven,
+    RecordId,
+    RecordsGiven,
+    ReplayGiven,
+    Seat,
+    StepRecorded,
+    Stop,
+    VersionGiven,
+    VoteRecorded,
+    Waiting,
+)
+from serving.problems import MEDIA_TYPE, Problem, UnacceptedField
+
+_bearer = HTTPBearer(
+    auto_error=False,
+    bearerFormat="JWT",
+    description="A token from `garant token --role ROLE`: one person in one role.",
+)
+
+
+def _house(request: Request) -> House:
+    house = request.app.state.house
+    if not isinstance(house, House):
+        raise TypeError("the application was made without a house")
+    return house
+
+
+TheHouse = Annotated[House, Depends(_house)]
+
+
+def _caller(
+    house: TheHouse, sent: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+) -> Caller:
+    if sent is None:
+        raise Unauthenticated("there is no token; send it as Authorization: Bearer")
+    return house.issuer.verify_token(sent.credentials)
+
+
+def only(*roles: Role) -> params.Depends:
+    """That the call is for these roles alone; gives the caller."""
+
+    def entitled(caller: Annotated[Caller, Depends(_caller)]) -> Caller:
+        require(caller, *roles)
+        return caller
+
+    return params.Depends(entitled)
+
+
+# Of calls that only read, it matters that the caller may; of those that record, who it is.
+ANYONE: Final = [params.Depends(_caller)]
+ENTITLED: Final = [only(Role.CLINICIAN, Role.COLLEGE, Role.DPO)]
+Clinician = Annotated[Caller, only(Role.CLINICIAN)]
+CollegeMember = Annotated[Caller, only(Role.COLLEGE)]
+
+
+class Retry:
+    """An idempotency key, if there is one, and the address that it was sent to."""
+
+    def __init__(
+        self,
+        request: Request,
+        key: Annotated[
+            str | None,
+            Header(
+                alias="Idempotency-Key",
+                min_length=1,
+                max_length=255,
+                description="Made by the caller, new for each act: a retry records once",
+            ),
+        ] = None,
+    ) -> None:
+        self._route = f"{request.method} {request.url.path}"
+        self._key = key
+
+    def of(self, actor: str, body: BaseModel) -> log.Request | None:
+        """The request as the log remembers it."""
+        if self._key is None:
+            return None
+        return log.Request(
+            actor=actor,
+            route=self._route,
+            key=self._key,
+            content=body.model_dump_json().encode(),
+        )
+
+
+Once = Annotated[Retry, Depends()]
+Name = Annotated[ModelName, Path(description="The model's name", examples=["tumour-origin"])]
+InferenceId = Annotated[RecordId, Path(description="The inference's id")]
+
+_REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
+    code: {"model": Problem, "content": {MEDIA_TYPE: {}}, "description": words}
+    for code, words in {
+        401: "No valid token",
+        403: "Not for this role",
+        404: "No such thing",
+        409: "Out of order: the detail names the step that is missing",
+        422: "A field cannot be taken: the detail names it, never its value",
+        503: "Suspended, or the ledger cannot write",
+    }.items()
+}
+router = APIRouter(prefix="/v1", responses=_REFUSALS)
+CREATED: Final = status.HTTP_201_CREATED
+
+
+# Models
+
+
+@router.get("/models", tags=["models"], dependencies=ANYONE)
+def list_models(house: TheHouse) -> list[ModelSummary]:
+    """Every model that the log knows."""
+    return [
+        _summary(versions.standing(house.ledger, name))
+        for name in versions.model_names(house.ledger)
+    ]
+
+
+@router.get("/models/{name}", tags=["models"], dependencies=ANYONE)
+def show_model(house: TheHouse, name: Name) -> ModelGiven:
+    """A model, its versions and their cards."""
+    summary = _summary(versions.standing(house.ledger, name))
+    return ModelGiven(
+        **dict(summary),
+        versions=tuple(_version(one) for one in versions.versions_of(house.ledger, name)),
+    )
+
+
+@router.get("/models/{name}/leaflet", tags=["models"], dependencies=ANYONE)
+def show_leaflet(house: TheHouse, name: Name, lang: Language = Language.FRENCH) -> LeafletGiven:
+    """What a patient is given to read before the model is used."""
+    serving = versions.standing(house.ledger, name).serving
+    if serving is None:
+        raise NotServing("no version of this model is promoted, so there is no leaflet yet")
+    return LeafletGiven(
+        model=name,
+        version=serving.version,
+        language=lang,
+        text=leaflet(serving.card, lang),
+        sha256=leaflet_digest(serving.card, lang),
+    )
+
+
+@router.post("/models/{name}/suspension", tags=["models"], status_code=CREATED)
+def suspend(
+    house: TheHouse,
+    caller: Annotated[Caller, only(Role.CLINICIAN, Role.COLLEGE, Role.MONITOR)],
+    once: Once,
+    name: Name,
+    stop: Stop,
+) -> StepRecorded:
+    """Stop a model now: no inference follows in the log."""
+    actor = house.ledger.people.actor(caller)
+    return _step(
+        versions.suspend(
+            house.ledger,
+            actor,
+            name=name,
+            reason=stop.reason,
+            request=once.of(actor.pseudonym, stop),
+        )
+    )
+
+
+@router.delete("/models/{name}/suspension", tags=["models"])
+def resume(
+    house: TheHouse, caller: CollegeMember, once: Once, name: Name, stop: Stop
+) -> StepRecorded:
+    """Let a suspended model answer again; the college says why."""
+    actor = house.ledger.people.actor(caller)
+    return _step(
+        versions.resume(
+            house.ledger,
+            actor,
+            name=name,
+            reason=stop.reason,
+            request=once.of(actor.pseudonym, stop),
+        )
+    )
+
+
+# Patients
+
+
+@router.post("/patients/information", tags=["patients"], status_code=CREATED)
+def inform(
+    house: TheHouse, caller: Clinician, once: Once, information: InformationGiven
+) -> InformationRecorded:
+    """Record that a patient was told, or why that had to wait: it opens the gate."""
+    if house.settings.in_production and information.patient.is_test:
+        raise UnacceptedField("patient.oid", "is for tests; send the INS of a real patient")
+    until = information.valid_until
+    if until is not None and until <= datetime.now(UTC):
+        raise UnacceptedField("valid_until", "is past; send a later time, or leave it out")
+    actor = house.ledger.people.actor(caller)
+    request = once.of(actor.pseudonym, information)
+    if information.deferred is not None:
+        informed = dossier.defer_information(
+            house.ledger,
+            actor,
+            patient=information.patient,
+            models=information.models,
+            deferral=information.deferred,
+            request=request,
+        )
+    elif information.recipient is not None:
+        informed = dossier.inform(
+            house.ledger,
+            actor,
+            patient=information.patient,
+            recipient=information.recipient,
+            recipient_name=information.recipient_name,
+            models=information.models,
+            valid_until=int(until.timestamp() * 1000) if until else None,
+            language=information.language,
+            request=request,
+        )
+    else:
+        raise UnacceptedField("recipient", "is missing; say who was told")
+    return InformationRecorded(information_id=informed.recorded.id, pseudonym=informed.pseudonym)
+
+
+@router.post("/patients/objection", tags=["patients"], status_code=CREATED)
+def object_to_use(
+    house: TheHouse,
+    caller: Annotated[Caller, only(Role.CLINICIAN, Role.DPO)],
+    once: Once,
+    objection: Objection,
+) -> InformationRecorded:
+    """Record that a patient refuses: every information of theirs ends."""
+    actor = house.ledger.people.actor(caller)
+    objected = dossier.object_to_use(
+        house.ledger,
+        actor,
+        information_id=objection.information_id,
+        objection=PatientObjected(recipient=objection.recipient, statement=objection.statement),
+        request=once.of(actor.pseudonym, objection),
+    )
+    return InformationRecorded(
+        information_id=objection.information_id, pseudonym=objected.pseudonym
+    )
+
+
+# Inferences
+
+
+@router.post("/models/{name}/inferences", tags=["inferences"], status_code=CREATED)
+def ask(
+    house: TheHouse, caller: Clinician, once: Once, name: Name, question: Question
+) -> InferenceGiven:
+    """Ask the model about one patient; the answer's record is durable before you read it."""
+    actor = house.ledger.people.actor(caller)
+    return inference.ask(house, actor, name, question, once.of(actor.pseudonym, question))
+
+
+@router.get("/inferences/{inference_id}", tags=["inferences"], dependencies=ENTITLED)
+def show_inference(house: TheHouse, inference_id: InferenceId) -> DossierGiven:
+    """The dossier: the inference, its input, and what followed."""
+    return inference.whole(house, inference_id)
+
+
+@router.get("/inferences/{inference_id}/receipt", tags=["inferences"], dependencies=ENTITLED)
+def show_receipt(house: TheHouse, inference_id: InferenceId) -> ReceiptGiven:
+    """What the patient keeps: the record's header and the proof that it stands in the log."""
+    receipt = house.ledger.receipt(inference_id)
+    return ReceiptGiven(header=receipt.header, proof=receipt.proof)
+
+
+@router.post("/inferences/{inference_id}/replay", tags=["inferences"], dependencies=ENTITLED)
+def replay(house: TheHouse, inference_id: InferenceId) -> ReplayGiven:
+    """The same version on the stored input; nothing is recorded."""
+    return inference.replay(house, inference_id)
+
+
+@router.post("/inferences/{inference_id}/first-read", tags=["inferences"], status_code=CREATED)
+def read_first(
+    house: TheHouse,
+    caller: Clinician,
+    once: Once,
+    inference_id: InferenceId,
+    read: Annotated[FirstRead, Body(examples=[{"label": "lung"}])],
+) -> StepRecorded:
+    """Record what you think before you see the answer: it opens a withheld one."""
+    actor = house.ledger.people.actor(caller)
+    return _step(
+        dossier.read_first(
+            house.ledger,
+            actor,
+            dossier=inference_id,
+            read=read,
+            request=once.of(actor.pseudonym, read),
+        )
+    )
+
+
+@router.post("/inferences/{inference_id}/decision", tags=["inferences"], status_code=CREATED)
+def decide(
+    house: TheHouse,
+    caller: Clinician,
+    once: Once,
+    inference_id: InferenceId,
+    decision: DecisionTaken,
+) -> StepRecorded:
+    """Sign your decision: accepted, overridden or disregarded."""
+    actor = house.ledger.people.actor(caller)
+    return _step(
+        dossier.sign_decision(
+            house.ledger,
+            actor,
+            caller,
+            dossier=inference_id,
+            decision=decision.decision,
+            label=decision.label,
+            reason=decision.reason,
+            request=once.of(actor.pseudonym, decision),
+        )
+    )
+
+
+@router.post("/inferences/{inference_id}/told", tags=["inferences"], status_code=CREATED)
+def tell(
+    house: TheHouse,
+    caller: Clinician,
+    once: Once,
+    inference_id: InferenceId,
+    told: Annotated[
+        PatientTold,
+        Body(examples=[{"recipient": "patient", "interpretation": "La tumeur vient du poumon."}]),
+    ],
+) -> StepRecorded:
+    """Record the interpretation that the patient was told."""
+    actor = house.ledger.people.actor(caller)
+    return _step(
+        dossier.tell_patient(
+            house.ledger,
+            actor,
+            dossier=inference_id,
+            told=told,
+            request=once.of(actor.pseudonym, told),
+        )
+    )
+
+
+@router.post("/inferences/{inference_id}/outcome", tags=["inferences"], status_code=CREATED)
+def confirm(
+    house: TheHouse,
+    caller: Clinician,
+    once: Once,
+    inference_id: InferenceId,
+    outcome: Annotated[OutcomeConfirmed, Body(examples=[{"label": "lung", "source": "pathology"}])],
+) -> StepRecorded:
+    """Record what the truth turned out to be."""
+    actor = house.ledger.people.actor(caller)
+    return _step(
+        dossier.confirm_outcome(
+            house.ledger,
+            actor,
+            dossier=inference_id,
+            outcome=outcome,
+            request=once.of(actor.pseudonym, outcome),
+        )
+    )
+
+
+@router.post("/inferences/{inference_id}/correction", tags=["inferences"], status_code=CREATED)
+def correct(
+    house: TheHouse,
+    caller: Clinician,
+    once: Once,
+    inference_id: InferenceId,
+    correction: Corrected,
+) -> StepRecorded:
+    """Record a later word on one of the dossier's records, which stays as it is."""
+    actor = house.ledger.people.actor(caller)
+    return _step(
+        dossier.correct(
+            house.ledger,
+            actor,
+            dossier=inference_id,
+            correction=correction,
+            request=once.of(actor.pseudonym, correction),
+        )
+    )
+
+
+@router.get("/worklist", tags=["inferences"], dependencies=[only(Role.CLINICIAN)])
+def show_worklist(house: TheHouse) -> list[Waiting]:
+    """Dossiers that wait for a read or a decision, oldest first; no answer is shown here."""
+    return [
+        Waiting(
+            inference_id=key,
+            model=one.model,
+            version=one.model_version,
+            next="first-read" if one.step is Step.WITHHELD else "decision",
+            lapsed=one.lapsed,
+            asked=instant(house.ledger.find(key).header.time),
+        )
+        for key, one in dossier.waiting(house.ledger)
+    ]
+
+
+# The college
+
+
+@router.post("/models/{name}/votes", tags=["college"], status_code=CREATED)
+def vote(
+    house: TheHouse, caller: CollegeMember, once: Once, name: Name, ballot: Ballot
+) -> VoteRecorded:
+    """Cast your vote on a version; the vote that makes the quorum approves it."""
+    actor = house.ledger.people.actor(caller)
+    cast = college.vote(
+        house.ledger,
+        actor,
+        name=name,
+        version=ballot.version,
+        in_favour=ballot.in_favour,
+        reason=ballot.reason,
+        request=once.of(actor.pseudonym, ballot),
+    ).cast
+    version = versions.registered_version(house.ledger, name, ballot.version)
+    return VoteRecorded(record_id=cast.id, index=cast.index, verdict=version.verdict)
+
+
+@router.get("/college", tags=["college"], dependencies=ANYONE)
+def show_college(house: TheHouse) -> CollegeGiven:
+    """Who sits, and which versions wait for votes."""
+    status = college.status(house.ledger)
+    return CollegeGiven(
+        members=tuple(Seat(member=key, profession=seat) for key, seat in status.members),
+        open_versions=tuple(
+            OpenVersion(name=one.name, version=one.version, missing_votes=one.missing)
+            for one in status.open_versions
+        ),
+    )
+
+
+# The log
+
+
+@router.get("/ledger/checkpoint", tags=["ledger"], response_class=PlainTextResponse)
+def show_checkpoint(house: TheHouse) -> PlainTextResponse:
+    """The signed head, as a C2SP tlog-checkpoint; no token is needed."""
+    return PlainTextResponse(house.ledger.checkpoint())
+
+
+@router.get(
+    "/ledger/records", tags=["ledger"], response_model_exclude_none=True, dependencies=ANYONE
+)
+def show_records(
+    house: TheHouse,
+    start: Annotated[int, Query(ge=0, description="Zero-based")] = 0,
+    count: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> RecordsGiven:
+    """Headers, in the log's order; they hold nothing clinical or personal."""
+    return RecordsGiven(
+        size=house.ledger.head().size,
+        records=tuple(
+            RecordGiven(index=one.index, header=one.header)
+            for one in house.ledger.page(start, count)
+        ),
+    )
+
+
+@router.get("/ledger/consistency", tags=["ledger"])
+def show_consistency(
+    house: TheHouse,
+    old_size: Annotated[int, Query(alias="from", ge=0, description="An earlier size")],
+) -> ConsistencyGiven:
+    """Proof that the log only grew since it had that size; no token is needed."""
+    path, checkpoint = house.ledger.consistency(old_size)
+    return ConsistencyGiven(path=tuple(one.hex() for one in path), checkpoint=checkpoint)
+
+
+def _step(recorded: Recorded) -> StepRecorded:
+    return StepRecorded(record_id=recorded.id, index=recorded.index)
+
+
+def _summary(standing: ModelStanding) -> ModelSummary:
+    serving = standing.serving
+    return ModelSummary(
+        name=standing.name,
+        title=serving.card.title if serving else None,
+        standing=standing.step,
+        version=serving.version if serving else None,
+        suspension=standing.suspension,
+    )
+
+
+def _version(registered: RegisteredVersion) -> VersionGiven:
+    return VersionGiven(
+        version=registered.version,
+        digest=registered.digest,
+        verdict=registered.verdict,
+        missing_votes=registered.missing,
+        registered=instant(registered.registered_at),
+        card=registered.card,
+    )

@@ -1,0 +1,68 @@
+"""The BentoML service: builds the objects, mounts the rest.
+
+Started by `garant serve` and by `bentoml serve serving.service:Garant` alike. It imports neither
+mlflow nor evidently.
+"""
+
+import os
+
+import bentoml
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from guarantee.store import StoreUnavailable
+from serving.application import application
+from serving.house import House
+from serving.settings import Settings
+from serving.traffic import quieten
+
+
+class _Mounted:
+    """What BentoML mounts when it imports this module; the application comes with the house.
+
+    BentoML asks a Starlette application whether it knows the route, and else answers itself, with
+    its own documentation and index. This is none, so every route but its probes comes here.
+    """
+
+    def __init__(self) -> None:
+        self.app: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # BentoML serves no request before it has made the service's instance.
+        if self.app is None:
+            raise RuntimeError("the service has not started")
+        await self.app(scope, receive, send)
+
+
+_mounted = _Mounted()
+
+
+# BentoML's own metrics and access log name the path as it was sent; see serving.traffic.
+@bentoml.service(metrics={"enabled": False}, logging={"access": {"enabled": False}})
+@bentoml.asgi_app(_mounted, path="/", name="garant")
+class Garant:
+    """One worker: its own house over the shared home."""
+
+    def __init__(self) -> None:
+        """Open the house that the environment names."""
+        quieten()
+        self._house = House.open(Settings.read(os.environ))
+        _mounted.app = application(self._house)
+
+    @staticmethod
+    @bentoml.on_deployment  # type: ignore[untyped-decorator]
+    def prepare() -> None:
+        """Before any worker starts: check the settings, make the log and the keys."""
+        House.open(Settings.read(os.environ)).close()
+
+    @bentoml.on_shutdown  # type: ignore[untyped-decorator]
+    def close(self) -> None:
+        """Finish what was asked, then stop."""
+        self._house.close()
+
+    def __is_ready__(self) -> bool:
+        """Whether the log can be read; `/readyz` is 503 where it cannot."""
+        try:
+            self._house.ledger.head()
+        except StoreUnavailable:
+            return False
+        return True
