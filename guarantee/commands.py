@@ -47,9 +47,10 @@ def refusing(errors: tuple[type[Exception], ...] = ()) -> Iterator[None]:
 
     Anything else is a defect and keeps its trace.
     """
+    expected: tuple[type[Exception], ...] = (GuaranteeError, *errors)
     try:
         yield
-    except (*errors, GuaranteeError) as error:
+    except expected as error:
         say_refused(error)
         raise typer.Exit(1) from error
 

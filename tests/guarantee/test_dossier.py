@@ -1,0 +1,271 @@
+"""The clinical thread: what may follow what, and what is refused with the step that is missing."""
+
+import pytest
+
+from guarantee import college, dossier, versions
+from guarantee.card import Mode
+from guarantee.identity import Profession, Role
+from guarantee.ledger import Request, RequestConflict
+from guarantee.protocol import (
+    AlreadyDone,
+    NotAMember,
+    NotApproved,
+    NotInformed,
+    NotServing,
+    Objected,
+    RoleRefused,
+    Step,
+    StepMissing,
+    Suspended,
+    UnknownDossier,
+    UnknownInformation,
+    UnknownModel,
+)
+from guarantee.pseudonyms import IdentityMismatch
+from guarantee.records import (
+    Corrected,
+    Decision,
+    FirstRead,
+    InformationDeferred,
+    PatientObjected,
+    Recipient,
+    RecordType,
+)
+from tests.guarantee.clinic import CARD, Clinic, patient
+
+NOBODY = "00000000-0000-7000-8000-000000000000"
+
+
+def objection() -> PatientObjected:
+    return PatientObjected(recipient=Recipient.PATIENT)
+
+
+def test_a_dossier_holds_every_step_in_its_order(clinic: Clinic) -> None:
+    inference = clinic.whole_dossier()
+    view = dossier.open_dossier(clinic.ledger, inference)
+    assert view.step is Step.CONFIRMED
+    assert [event.recorded.header.type for event in view.events] == [
+        RecordType.INFERENCE_MADE,
+        RecordType.DECISION_SIGNED,
+        RecordType.PATIENT_TOLD,
+        RecordType.OUTCOME_CONFIRMED,
+    ]
+    assert view.inference is not None
+    assert view.inference.answer.label == "BREAST"
+
+
+def test_no_header_names_the_patient(clinic: Clinic) -> None:
+    clinic.whole_dossier()
+    person = patient()
+    pseudonym = clinic.ledger.people.patient(person)
+    headers = b"".join(recorded.header.encode() for recorded in clinic.ledger.page(0, 1000))
+    for secret in (person.matricule, person.birth_name, pseudonym, "899700000001", "BREAST"):
+        assert secret.encode() not in headers
+
+
+def test_steps_out_of_order_name_the_step_that_is_missing(clinic: Clinic) -> None:
+    inference = clinic.infer(clinic.inform()).id
+    with pytest.raises(StepMissing, match="DecisionSigned"):
+        clinic.tell(inference)
+    with pytest.raises(StepMissing, match="DecisionSigned"):
+        clinic.confirm(inference)
+    clinic.decide(inference)
+    with pytest.raises(StepMissing, match="PatientTold"):
+        clinic.confirm(inference)
+    clinic.tell(inference)
+    clinic.confirm(inference)
+    for again in (clinic.decide, clinic.tell, clinic.confirm):
+        with pytest.raises(AlreadyDone):
+            again(inference)
+
+
+def test_a_patient_who_was_not_informed_gets_no_answer(clinic: Clinic) -> None:
+    with pytest.raises(NotInformed, match="PatientInformed"):
+        clinic.infer(NOBODY)
+
+
+def test_information_that_has_expired_opens_nothing(clinic: Clinic) -> None:
+    with pytest.raises(NotInformed, match="expired"):
+        clinic.infer(clinic.inform(valid_until=1))
+
+
+def test_an_objection_ends_every_information_of_the_patient(clinic: Clinic) -> None:
+    first, second, other = clinic.inform(1), clinic.inform(1), clinic.inform(2)
+    dossier.object_to_use(
+        clinic.ledger, clinic.clinician, information_id=second, objection=objection()
+    )
+    for information in (first, second):
+        with pytest.raises(Objected):
+            clinic.infer(information)
+    clinic.infer(other)
+    clinic.infer(clinic.inform(1))
+    with pytest.raises(UnknownInformation):
+        dossier.object_to_use(
+            clinic.ledger, clinic.clinician, information_id=NOBODY, objection=objection()
+        )
+
+
+def test_an_emergency_opens_the_gate_on_record(clinic: Clinic) -> None:
+    deferred = dossier.defer_information(
+        clinic.ledger,
+        clinic.clinician,
+        patient=patient(),
+        models=[CARD.name],
+        deferral=InformationDeferred(ground="urgency", statement="Unconscious on arrival."),
+    )
+    clinic.infer(deferred.recorded.id)
+
+
+def test_a_withheld_answer_stays_closed_until_the_first_read(clinic: Clinic) -> None:
+    inference = clinic.infer(clinic.inform(), mode=Mode.WITHHELD).id
+    view = dossier.open_dossier(clinic.ledger, inference)
+    assert view.withheld
+    assert view.inference is None
+    assert [event.body for event in view.events] == [None]
+    with pytest.raises(StepMissing, match="FirstRead"):
+        clinic.decide(inference)
+    read = FirstRead(label="LUNG")
+    dossier.read_first(clinic.ledger, clinic.clinician, dossier=inference, read=read)
+    assert dossier.open_dossier(clinic.ledger, inference).inference is not None
+    with pytest.raises(AlreadyDone):
+        dossier.read_first(clinic.ledger, clinic.clinician, dossier=inference, read=read)
+    clinic.decide(inference)
+
+
+def test_while_one_answer_is_withheld_the_next_on_that_patient_is_too(clinic: Clinic) -> None:
+    pseudonym = clinic.ledger.people.patient(patient())
+    assert dossier.mode_for(clinic.ledger, pseudonym, CARD.name, Mode.SHOWN) is Mode.SHOWN
+    inference = clinic.infer(clinic.inform(), mode=Mode.WITHHELD).id
+    clinic.inform()
+    assert dossier.mode_for(clinic.ledger, pseudonym, CARD.name, Mode.SHOWN) is Mode.WITHHELD
+    dossier.read_first(
+        clinic.ledger, clinic.clinician, dossier=inference, read=FirstRead(label="LUNG")
+    )
+    assert dossier.mode_for(clinic.ledger, pseudonym, CARD.name, Mode.SHOWN) is Mode.SHOWN
+
+
+@pytest.mark.parametrize(
+    ("decision", "label", "reason", "field"),
+    [
+        (Decision.ACCEPTED, "LUNG", None, "label"),
+        (Decision.OVERRIDDEN, None, "why", "label"),
+        (Decision.OVERRIDDEN, "BREAST", "why", "label"),
+        (Decision.OVERRIDDEN, "LIVER", "why", "label"),
+        (Decision.OVERRIDDEN, "LUNG", None, "reason"),
+        (Decision.DISREGARDED, "LUNG", None, "label"),
+    ],
+)
+def test_a_decision_that_contradicts_itself_is_refused(
+    clinic: Clinic, decision: Decision, label: str | None, reason: str | None, field: str
+) -> None:
+    inference = clinic.infer(clinic.inform()).id
+    with pytest.raises(dossier.InvalidDecision) as refusal:
+        clinic.decide(inference, decision, label, reason)
+    assert refusal.value.field == field
+    clinic.decide(inference, Decision.OVERRIDDEN, "LUNG", "Histology says otherwise.")
+
+
+def test_where_the_model_abstains_there_is_nothing_to_accept(clinic: Clinic) -> None:
+    recorded = clinic.infer(clinic.inform(), flags=("abstained",))
+    assert recorded.header.outcome == "abstained"
+    with pytest.raises(dossier.InvalidDecision):
+        clinic.decide(recorded.id)
+    clinic.decide(recorded.id, Decision.OVERRIDDEN, "BREAST", "Seen on the slide.")
+
+
+def test_a_correction_follows_a_record_of_its_own_dossier(clinic: Clinic) -> None:
+    inference = clinic.infer(clinic.inform(1)).id
+    decision = clinic.decide(inference)
+    other = clinic.infer(clinic.inform(2)).id
+    correction = Corrected(corrects=decision.id, statement="The slides were swapped.")
+    dossier.correct(clinic.ledger, clinic.clinician, dossier=inference, correction=correction)
+    with pytest.raises(UnknownDossier):
+        dossier.correct(clinic.ledger, clinic.clinician, dossier=other, correction=correction)
+
+
+def test_the_same_ins_under_other_traits_is_another_patient_s_file_until_checked(
+    clinic: Clinic,
+) -> None:
+    clinic.inform(1)
+    changed = patient(1).model_copy(update={"birth_name": "AUTRE"})
+    with pytest.raises(IdentityMismatch, match="birth_name") as mismatch:
+        clinic.ledger.people.patient(changed)
+    assert "AUTRE" not in str(mismatch.value)
+
+
+def test_nothing_is_answered_while_the_model_is_suspended(clinic: Clinic) -> None:
+    information = clinic.inform()
+    monitor = clinic.actor("monitor", Role.MONITOR)
+    versions.suspend(clinic.ledger, monitor, name=CARD.name, reason="Drift beyond the card.")
+    with pytest.raises(Suspended):
+        clinic.infer(information)
+    with pytest.raises(Suspended, match="Drift beyond the card"):
+        versions.standing(clinic.ledger, CARD.name).check_serving()
+    with pytest.raises(RoleRefused):
+        versions.resume(clinic.ledger, monitor, name=CARD.name, reason="Enough.")
+    member = clinic.actor("member-physician", Role.COLLEGE)
+    versions.resume(clinic.ledger, member, name=CARD.name, reason="Reviewed.")
+    clinic.infer(information)
+
+
+def test_a_version_answers_only_after_a_whole_college_has_voted(clinic: Clinic) -> None:
+    clinic.register("2")
+    with pytest.raises(AlreadyDone):
+        clinic.register("2")
+    with pytest.raises(NotApproved, match="physician"):
+        versions.promote(clinic.ledger, clinic.scientist, name=CARD.name, version="2")
+    stranger = clinic.actor("stranger", Role.COLLEGE)
+    with pytest.raises(NotAMember):
+        college.vote(clinic.ledger, stranger, name=CARD.name, version="2", in_favour=True)
+    member = stranger
+    approvals = []
+    for profession in list(Profession)[:3]:
+        member = clinic.actor(f"member-{profession}", Role.COLLEGE)
+        missing = versions.registered_version(clinic.ledger, CARD.name, "2").missing
+        assert profession in missing
+        cast = college.vote(clinic.ledger, member, name=CARD.name, version="2", in_favour=True)
+        approvals.append(cast.approval is not None)
+    assert approvals == [False, False, True]
+    with pytest.raises(AlreadyDone):
+        college.vote(clinic.ledger, member, name=CARD.name, version="2", in_favour=True)
+    versions.promote(clinic.ledger, clinic.scientist, name=CARD.name, version="2")
+    with pytest.raises(NotServing):
+        clinic.infer(clinic.inform())
+    reigns = versions.history(clinic.ledger, CARD.name)
+    assert [reign.version for reign in reigns] == ["1", "2"]
+
+
+def test_a_vote_against_leaves_the_version_waiting(clinic: Clinic) -> None:
+    clinic.register("2")
+    for profession in list(Profession)[:3]:
+        member = clinic.actor(f"member-{profession}", Role.COLLEGE)
+        in_favour = profession is not Profession.PARAMEDIC
+        college.vote(clinic.ledger, member, name=CARD.name, version="2", in_favour=in_favour)
+    assert [waiting.version for waiting in college.status(clinic.ledger).open_versions] == ["2"]
+
+
+def test_a_retry_after_a_lost_reply_records_the_decision_once(clinic: Clinic) -> None:
+    inference = clinic.infer(clinic.inform()).id
+    request = Request(
+        actor=clinic.clinician.pseudonym, route="decision", key="k1", content=b"accept"
+    )
+    first = clinic.decide(inference, request=request)
+    again = clinic.decide(inference, request=request)
+    assert (again.id, again.index, again.repeated) == (first.id, first.index, True)
+    other = Request(
+        actor=clinic.clinician.pseudonym, route="decision", key="k1", content=b"override"
+    )
+    with pytest.raises(RequestConflict):
+        clinic.decide(inference, request=other)
+    elsewhere = Request(actor="someone", route="decision", key="k1", content=b"override")
+    assert clinic.ledger.repeated(elsewhere) is None
+    assert clinic.ledger.repeated(request) == again
+
+
+def test_what_nobody_registered_is_unknown(clinic: Clinic) -> None:
+    with pytest.raises(UnknownModel):
+        versions.standing(clinic.ledger, "no-such-model")
+    with pytest.raises(UnknownDossier):
+        clinic.tell(NOBODY)
+    with pytest.raises(UnknownDossier):
+        dossier.open_dossier(clinic.ledger, NOBODY)
