@@ -1,31 +1,26 @@
 """`garant models`: train, register, propose, promote, stop, and score."""
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
 from rich.table import Table
 
 from guarantee import versions
 from guarantee.card import Card
-from guarantee.errors import GuaranteeError
+from guarantee.commands import (
+    DEFAULT_HOME,
+    HomeOption,
+    TokenOption,
+    acting,
+    bar,
+    err,
+    out,
+    refusing,
+)
 from guarantee.home import Home
-from guarantee.identity import Caller
 from guarantee.ledger import Draft, Ledger
-from guarantee.pseudonyms import Actor
 from guarantee.records import CohortScored, RecordType
 from models.errors import ModelsError
 
@@ -33,62 +28,12 @@ if TYPE_CHECKING:
     from models.evaluation import Evaluation
     from models.served import ServedModel
 
-# Checks a token as over HTTP; garant.py puts it in the context, since arrows run down.
-Authenticate = Callable[[Home, str], Caller]
-
 app = typer.Typer(
     help="Train, register, propose, promote and stop models; score a file.", no_args_is_help=True
 )
-_out = Console()
-_err = Console(stderr=True)
 
-HomeOption = Annotated[
-    Path,
-    typer.Option("--home", envvar="GARANT_HOME", help="Where logs, keys and models are kept."),
-]
-TokenOption = Annotated[
-    str,
-    typer.Option("--token", envvar="GARANT_TOKEN", help="Who acts; `garant token` issues one."),
-]
 NameArgument = Annotated[str, typer.Argument(help="The model's name.")]
-_HOME = Path.home() / ".garant"
-
-
-@contextmanager
-def _refusing() -> Iterator[None]:
-    """Says an error of ours in one line; anything else is a defect and keeps its trace."""
-    try:
-        yield
-    except (ModelsError, GuaranteeError) as error:
-        _err.print(f"[red]Refused:[/red] {type(error).__name__}:", end=" ")
-        _err.print(str(error), markup=False, highlight=False)
-        raise typer.Exit(1) from error
-
-
-@contextmanager
-def _acting(context: typer.Context, home: Home, token: str) -> Iterator[tuple[Ledger, Actor]]:
-    """The ledger, and the caller of the token as an actor in it."""
-    authenticate: Authenticate = context.obj
-    caller = authenticate(home, token)
-    with Ledger.open(home) as ledger:
-        yield ledger, ledger.people.actor(caller)
-
-
-@contextmanager
-def _bar(title: str) -> Iterator[Callable[[int, int | None], None]]:
-    """A progress bar on a terminal, silence in a file."""
-    with Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=_err,
-        transient=True,
-        disable=not sys.stderr.isatty(),
-    ) as progress:
-        task = progress.add_task(title, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+_OURS = (ModelsError,)
 
 
 @app.command(epilog="Example: garant models train tumour-origin-microarray --cohort gcm")
@@ -102,7 +47,7 @@ def train(
         Path | None, typer.Option(help="A card in JSON, for a model of your own.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of folds, held-out part and boosting.")] = 0,
-    home: HomeOption = _HOME,
+    home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Train and measure a model; keep it as an MLflow run, not yet registered."""
     from dataclasses import replace
@@ -111,7 +56,7 @@ def train(
     from models.training import Parameters, train
 
     at = Home(home)
-    with _refusing():
+    with refusing(_OURS):
         if card is None:
             recipe = tumour_origin.recipe(name)
             wanted, parameters = recipe.card(), recipe.parameters
@@ -121,11 +66,11 @@ def train(
             if cohort is None:
                 raise typer.BadParameter("a model of your own needs --cohort")
             data = tumour_origin.named_cohort(cohort, at)
-        with _bar(f"training {name}") as progress:
+        with bar(f"training {name}") as progress:
             training = train(data, wanted, replace(parameters, seed=seed), progress)
         run_id = registry.log(at, training)
     _print_figures(name, training.bundle.evaluation)
-    _out.print(f"Run {run_id}; next: garant models register {name}", highlight=False)
+    out.print(f"Run {run_id}; next: garant models register {name}", highlight=False)
 
 
 def _card(path: Path, name: str) -> Card:
@@ -144,26 +89,26 @@ def _card(path: Path, name: str) -> Card:
 def register(
     name: NameArgument,
     run: Annotated[str | None, typer.Option(help="MLflow's run; the last by default.")] = None,
-    home: HomeOption = _HOME,
+    home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Give a training the next version number in MLflow's registry."""
     from models import registry
 
     at = Home(home)
-    with _refusing():
+    with refusing(_OURS):
         found = registry.register(at, run or registry.latest_run(at, name))
-    _out.print(f"{found.name} version {found.version}, digest {found.digest}", highlight=False)
-    _out.print(f"Next: garant models propose {name} --version {found.version}", highlight=False)
+    out.print(f"{found.name} version {found.version}, digest {found.digest}", highlight=False)
+    out.print(f"Next: garant models propose {name} --version {found.version}", highlight=False)
 
 
 @app.command("list", epilog="Example: garant models list")
-def list_(home: HomeOption = _HOME) -> None:
+def list_(home: HomeOption = DEFAULT_HOME) -> None:
     """List registered versions and what the log says of each."""
     from models import registry
     from models.promotion import lagging_aliases
 
     at = Home(home)
-    with _refusing(), Ledger.open(at) as ledger:
+    with refusing(_OURS), Ledger.open(at) as ledger:
         table = Table("model", "version", "college", "answers", "digest")
         known = {
             (name, found.version): found
@@ -181,9 +126,9 @@ def list_(home: HomeOption = _HOME) -> None:
                 serving.get(registration.name, {}).get(registration.version, "no"),
                 registration.digest[:12],
             )
-        _out.print(table)
+        out.print(table)
         for name in lagging_aliases(at, ledger):
-            _err.print(f"Finding: MLflow's alias of {name} is not what the log promoted.")
+            err.print(f"Finding: MLflow's alias of {name} is not what the log promoted.")
 
 
 def _serving(ledger: Ledger) -> dict[str, dict[str, str]]:
@@ -200,7 +145,7 @@ def show(
     name: NameArgument,
     version: Annotated[str | None, typer.Option(help="The latest by default.")] = None,
     lang: Annotated[str, typer.Option(help="fr or en.")] = "en",
-    home: HomeOption = _HOME,
+    home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Show a version's card and measured figures."""
     import tempfile
@@ -211,7 +156,7 @@ def show(
     at = Home(home)
     if lang not in set(Language):
         raise typer.BadParameter("lang is fr or en")
-    with _refusing(), tempfile.TemporaryDirectory() as scratch:
+    with refusing(_OURS), tempfile.TemporaryDirectory() as scratch:
         registration = registry.registration(at, name, version)
         folder = registry.fetch(at, registration, Path(scratch))
         card, figures = bundle.read_card(folder), bundle.read_evaluation(folder)
@@ -225,7 +170,7 @@ def show(
     table.add_row("labels", ", ".join(label.id for label in card.labels))
     table.add_row("version, digest", f"{registration.version}, {registration.digest}")
     table.add_row("MLflow run", registration.run_id)
-    _out.print(table)
+    out.print(table)
     _print_figures(name, figures)
 
 
@@ -245,10 +190,10 @@ def _print_figures(name: str, evaluation: "Evaluation") -> None:
             table.add_row(figure.replace("_", " "), f"{estimate.value:.3f}", interval)
         else:
             table.add_row(figure.replace("_", " "), "undefined", estimate.reason)
-    _out.print(table)
-    _out.print(f"{evaluation.cases} cases, {evaluation.held_out_cases} more held out.")
+    out.print(table)
+    out.print(f"{evaluation.cases} cases, {evaluation.held_out_cases} more held out.")
     for note in evaluation.notes:
-        _out.print(f"Note: {note}.", highlight=False)
+        out.print(f"Note: {note}.", highlight=False)
 
 
 @app.command(
@@ -259,16 +204,16 @@ def propose(
     name: NameArgument,
     token: TokenOption,
     version: Annotated[str | None, typer.Option(help="The latest by default.")] = None,
-    home: HomeOption = _HOME,
+    home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Put a registered version before the college of human guarantee."""
     from models.promotion import propose_version
 
     at = Home(home)
-    with _refusing(), _acting(context, at, token) as (ledger, actor):
+    with refusing(_OURS), acting(context, home, token) as (ledger, actor):
         recorded = propose_version(at, ledger, actor, name=name, version=version)
     proposed = recorded.header.model_version
-    _out.print(f"Record {recorded.id}: {name} {proposed} waits for votes.", highlight=False)
+    out.print(f"Record {recorded.id}: {name} {proposed} waits for votes.", highlight=False)
 
 
 @app.command(
@@ -279,15 +224,15 @@ def promote(
     name: NameArgument,
     token: TokenOption,
     version: Annotated[str, typer.Option(help="An approved version.")],
-    home: HomeOption = _HOME,
+    home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Let an approved version answer from here on."""
     from models.promotion import promote_version
 
     at = Home(home)
-    with _refusing(), _acting(context, at, token) as (ledger, actor):
+    with refusing(_OURS), acting(context, home, token) as (ledger, actor):
         recorded = promote_version(at, ledger, actor, name=name, version=version)
-    _out.print(f"Record {recorded.id}: {name} {version} answers.", highlight=False)
+    out.print(f"Record {recorded.id}: {name} {version} answers.", highlight=False)
 
 
 @app.command(
@@ -298,12 +243,12 @@ def suspend(
     name: NameArgument,
     token: TokenOption,
     reason: Annotated[str, typer.Option(help="What whoever is refused an answer will read.")],
-    home: HomeOption = _HOME,
+    home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Stop a model at once."""
-    with _refusing(), _acting(context, Home(home), token) as (ledger, actor):
+    with refusing(_OURS), acting(context, home, token) as (ledger, actor):
         recorded = versions.suspend(ledger, actor, name=name, reason=reason)
-    _out.print(f"Record {recorded.id}: {name} no longer answers.", highlight=False)
+    out.print(f"Record {recorded.id}: {name} no longer answers.", highlight=False)
 
 
 @app.command(
@@ -314,12 +259,12 @@ def resume(
     name: NameArgument,
     token: TokenOption,
     reason: Annotated[str, typer.Option(help="Why it may answer again.")],
-    home: HomeOption = _HOME,
+    home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Let a suspended model answer again; for the college."""
-    with _refusing(), _acting(context, Home(home), token) as (ledger, actor):
+    with refusing(_OURS), acting(context, home, token) as (ledger, actor):
         recorded = versions.resume(ledger, actor, name=name, reason=reason)
-    _out.print(f"Record {recorded.id}: {name} answers again.", highlight=False)
+    out.print(f"Record {recorded.id}: {name} answers again.", highlight=False)
 
 
 @app.command(
@@ -334,21 +279,21 @@ def history(
             help="Which version could answer then; UTC where no zone is given.",
         ),
     ] = None,
-    home: HomeOption = _HOME,
+    home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Show when which version could answer, as the log's records claim."""
-    with _refusing(), Ledger.open(Home(home)) as ledger:
+    with refusing(_OURS), Ledger.open(Home(home)) as ledger:
         reigns = versions.history(ledger, name)
     if at is None:
         table = Table("from (UTC)", "record", "answers")
         for reign in reigns:
             table.add_row(_utc(reign.at), reign.event, reign.version or "none")
-        _out.print(table)
+        out.print(table)
         return
     moment = at if at.tzinfo else at.replace(tzinfo=UTC)
     past = [reign for reign in reigns if reign.at <= moment.timestamp() * 1000]
     answering = past[-1].version if past else None
-    _out.print(answering or "no version could answer", highlight=False)
+    out.print(answering or "no version could answer", highlight=False)
 
 
 def _utc(milliseconds: int) -> str:
@@ -370,16 +315,16 @@ def score(
     version: Annotated[
         str | None, typer.Option(help="A version to evaluate; the one that answers by default.")
     ] = None,
-    home: HomeOption = _HOME,
+    home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Evaluate a model on a file; its output is not for care."""
     from models.scoring import score
 
     at = Home(home)
-    with _refusing(), _acting(context, at, token) as (ledger, actor):
+    with refusing(_OURS), acting(context, home, token) as (ledger, actor):
         model = _evaluated(at, ledger, name, version)
         try:
-            with _bar(f"scoring with {name}") as progress:  # noqa: SIM117 - one block an act
+            with bar(f"scoring with {name}") as progress:  # noqa: SIM117 - one block an act
                 with score(model, source, target, progress) as scored:
                     recorded = ledger.record(
                         Draft(
@@ -397,14 +342,14 @@ def score(
                     )
         except OSError as cause:
             raise typer.BadParameter(f"{target} cannot be written: {cause.strerror}") from cause
-    _out.print(
+    out.print(
         f"Record {recorded.id}: {scored.cases} profiles scored with {name} {model.version}, "
         "not for care.",
         highlight=False,
     )
     if scored.missing:
         most = max(scored.missing, key=lambda feature: scored.missing[feature])
-        _out.print(
+        out.print(
             f"{len(scored.missing)} features are missing in some rows; most often {most}, "
             f"in {scored.missing[most]}.",
             highlight=False,
