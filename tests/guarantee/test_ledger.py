@@ -1,0 +1,239 @@
+"""Appending: durable, once, in one order, by many threads and several processes."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from guarantee import versions
+from guarantee.checkpoint import parse_proof, verify_proof
+from guarantee.home import Home
+from guarantee.identity import Role
+from guarantee.ledger import Ledger, LedgerClosed, LedgerUnavailable, Request, UnknownRecord
+from guarantee.merkle import leaf_hash, verify_consistency
+from guarantee.protocol import AlreadyDone
+from guarantee.records import RecordType
+from tests.guarantee.clinic import CARD, Clinic, check_ledger
+
+
+def worker(home: Path, body: str, *arguments: str) -> "subprocess.Popen[str]":
+    """Another process that opens the same log; it waits for a line before it starts."""
+    program = textwrap.dedent(
+        """
+        import sys
+        from pathlib import Path
+        from concurrent.futures import ThreadPoolExecutor
+        from guarantee.protocol import ProtocolError
+        from tests.guarantee.clinic import Clinic
+        clinic = Clinic.opened(Path(sys.argv[1]))
+        print("ready", flush=True)
+        sys.stdin.readline()
+        """
+    ) + textwrap.dedent(body)
+    return subprocess.Popen(
+        [sys.executable, "-c", program, str(home), *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+
+
+def start(*workers: "subprocess.Popen[str]") -> None:
+    for process in workers:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in workers:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+
+
+def test_two_hundred_decisions_by_two_processes_on_twenty_dossiers_leave_twenty(
+    clinic: Clinic,
+) -> None:
+    information = clinic.inform()
+    dossiers = [clinic.infer(information).id for _ in range(20)]
+    deciding = """
+        def decide(dossier):
+            try:
+                clinic.decide(dossier)
+                return 1
+            except ProtocolError:
+                return 0
+        with ThreadPoolExecutor(10) as pool:
+            print(sum(pool.map(decide, sys.argv[2:] * 5)))
+        clinic.ledger.close()
+        """
+    workers = [worker(clinic.home.path, deciding, *dossiers) for _ in range(2)]
+    start(*workers)
+    accepted = [int(process.communicate(timeout=120)[0]) for process in workers]
+    assert sum(accepted) == 20
+    decisions = clinic.ledger.latest(RecordType.DECISION_SIGNED, count=1000)
+    assert Counter(decision.header.dossier for decision in decisions) == Counter(dossiers)
+
+
+def test_no_inference_follows_a_suspension_in_the_log(clinic: Clinic) -> None:
+    information = clinic.inform()
+    inferring = """
+        def infer(_):
+            try:
+                clinic.infer(sys.argv[2])
+                return 1
+            except ProtocolError:
+                return 0
+        with ThreadPoolExecutor(10) as pool:
+            print(sum(pool.map(infer, range(100))))
+        clinic.ledger.close()
+        """
+    workers = [worker(clinic.home.path, inferring, information) for _ in range(2)]
+    start(*workers)
+    while len(clinic.ledger.latest(RecordType.INFERENCE_MADE, count=50)) < 20:
+        pass
+    suspension = versions.suspend(
+        clinic.ledger, clinic.actor("m", Role.MONITOR), name=CARD.name, reason="Stop."
+    )
+    made = sum(int(process.communicate(timeout=120)[0]) for process in workers)
+    inferences = clinic.ledger.latest(RecordType.INFERENCE_MADE, count=1000)
+    assert 20 <= made == len(inferences) <= 200
+    assert all(recorded.index < suspension.index for recorded in inferences)
+
+
+def test_what_was_acknowledged_before_a_kill_is_there_and_the_log_opens_again(
+    tmp_path: Path,
+) -> None:
+    clinic = Clinic.founded(tmp_path / "home")
+    information = clinic.inform()
+    clinic.ledger.close()
+    appending = """
+        while True:
+            print(clinic.infer(sys.argv[2]).id, flush=True)
+        """
+    for _ in range(3):
+        with worker(clinic.home.path, appending, information) as process:
+            start(process)
+            assert process.stdout is not None
+            acknowledged = [process.stdout.readline().strip() for _ in range(20)]
+            process.send_signal(signal.SIGKILL)
+            acknowledged += process.stdout.read().split("\n")[:-1]
+        check_ledger(clinic.home)
+        with Ledger.open(clinic.home) as ledger:
+            for record_id in acknowledged:
+                receipt = ledger.receipt(record_id)
+                leaf = leaf_hash(receipt.header.encode())
+                verify_proof(receipt.proof, leaf=leaf, verifier_key=ledger.verifier_key)
+    check_ledger(clinic.home)
+
+
+def test_a_receipt_proves_its_record_under_the_log_s_key(clinic: Clinic) -> None:
+    inference = clinic.whole_dossier()
+    receipt = clinic.ledger.receipt(inference)
+    leaf = leaf_hash(receipt.header.encode())
+    checkpoint = verify_proof(
+        receipt.proof, leaf=leaf, verifier_key=str(clinic.ledger.verifier_key)
+    )
+    assert checkpoint.size == clinic.ledger.head().size
+    assert parse_proof(receipt.proof).index == clinic.ledger.find(inference).index
+    with pytest.raises(UnknownRecord):
+        clinic.ledger.receipt("no such record")
+
+
+def test_every_earlier_head_is_consistent_with_the_present_one(clinic: Clinic) -> None:
+    heads = [clinic.ledger.head()]
+    for number in range(5):
+        clinic.whole_dossier(number)
+        heads.append(clinic.ledger.head())
+    for old in heads:
+        path, _ = clinic.ledger.consistency(old.size)
+        verify_consistency(
+            old_size=old.size,
+            old_root=old.root,
+            size=heads[-1].size,
+            root=heads[-1].root,
+            path=path,
+        )
+    with pytest.raises(UnknownRecord):
+        clinic.ledger.consistency(heads[-1].size + 1)
+
+
+def test_a_refused_record_leaves_the_rest_of_its_group_standing(clinic: Clinic) -> None:
+    information = clinic.inform()
+    inference = clinic.infer(information).id
+    outcomes: list[object] = []
+
+    def decide() -> None:
+        try:
+            outcomes.append(clinic.decide(inference).id)
+        except AlreadyDone as refusal:
+            outcomes.append(type(refusal))
+
+    def infer() -> None:
+        outcomes.append(clinic.infer(information).id)
+
+    threads = [threading.Thread(target=decide) for _ in range(6)]
+    threads += [threading.Thread(target=infer) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert outcomes.count(AlreadyDone) == 5
+    assert len(outcomes) == 12
+
+
+def test_one_idempotency_key_asked_at_once_by_many_records_once(clinic: Clinic) -> None:
+    information = clinic.inform()
+    request = Request(actor="a", route="infer", key="k", content=b"same")
+    with ThreadPoolExecutor(12) as pool:
+        futures = [pool.submit(clinic.infer, information, request=request) for _ in range(12)]
+        answers = [future.result() for future in futures]
+    assert len({recorded.id for recorded in answers}) == 1
+    assert sum(not recorded.repeated for recorded in answers) == 1
+
+
+def test_a_log_that_cannot_be_written_acknowledges_nothing_and_goes_on_after(
+    clinic: Clinic,
+) -> None:
+    information = clinic.inform()
+    size = clinic.ledger.head().size
+    with sqlite3.connect(clinic.home.database) as database:
+        database.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON bodies BEGIN SELECT RAISE(ABORT, 'disk'); END"
+        )
+        database.commit()
+        with pytest.raises(LedgerUnavailable, match="could not be written"):
+            clinic.infer(information)
+        database.execute("DROP TRIGGER full")
+    assert clinic.ledger.head().size == size
+    clinic.infer(information)
+    assert clinic.ledger.head().size == size + 1
+
+
+def test_a_closed_log_takes_nothing(tmp_path: Path) -> None:
+    clinic = Clinic.founded(tmp_path / "home")
+    scientist = clinic.scientist
+    clinic.ledger.close()
+    clinic.ledger.close()
+    with pytest.raises(LedgerClosed):
+        versions.suspend(clinic.ledger, scientist, name=CARD.name, reason="Too late.")
+
+
+def test_the_log_s_files_are_for_their_owner_alone(clinic: Clinic) -> None:
+    for key in clinic.home.keys.iterdir():
+        assert key.stat().st_mode & 0o077 == 0
+    assert clinic.home.path.stat().st_mode & 0o077 == 0
+
+
+def test_two_processes_that_open_a_new_home_together_share_one_log(tmp_path: Path) -> None:
+    workers = [worker(tmp_path / "home", "print(clinic.ledger.verifier_key)") for _ in range(3)]
+    start(*workers)
+    keys = {process.communicate(timeout=60)[0] for process in workers}
+    assert len(keys) == 1
+    check_ledger(Home(tmp_path / "home"))
