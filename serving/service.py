@@ -9,11 +9,10 @@ import os
 import bentoml
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from guarantee.ledger import Ledger
 from guarantee.store import StoreUnavailable
-from serving.application import application
-from serving.house import House
+from serving.auth import Issuer
 from serving.settings import Settings
-from serving.traffic import quieten
 
 
 class _Mounted:
@@ -44,6 +43,12 @@ class Garant:
 
     def __init__(self) -> None:
         """Open the house that the environment names."""
+        # The process that starts the workers imports this file and answers nothing, so what
+        # answers, two seconds of imports, is left to the workers.
+        from serving.application import application
+        from serving.house import House
+        from serving.traffic import quieten
+
         quieten()
         self._house = House.open(Settings.read(os.environ))
         _mounted.app = application(self._house)
@@ -52,7 +57,9 @@ class Garant:
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     def prepare() -> None:
         """Before any worker starts: check the settings, make the log and the keys."""
-        House.open(Settings.read(os.environ)).close()
+        settings = Settings.read(os.environ)
+        Issuer.open(settings.home, luhn=settings.in_production)
+        Ledger.open(settings.home).close()
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     def close(self) -> None:

@@ -1,0 +1,84 @@
+"""`garant serve` and `garant token`."""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from guarantee.commands import DEFAULT_HOME, HomeOption, refusing
+from guarantee.home import Home
+from guarantee.identity import Caller, InvalidIdentity, Role
+from serving.auth import Issuer, IssuerUnavailable
+from serving.errors import ServingError
+from serving.settings import Settings
+
+app = typer.Typer(
+    help="Clinical AI under a human guarantee.", no_args_is_help=True, add_completion=False
+)
+# Of the RPPS's format, and nobody's.
+_SAMPLE_RPPS: Final = "10000000001"
+
+
+def authenticate(home: Home, token: str) -> Caller:
+    """The caller whom a token of this home's issuer names, checked as over HTTP.
+
+    Raises:
+        Unauthenticated: Not a token of that issuer, or no longer.
+    """
+    settings = Settings.read(os.environ, home=home.path)
+    return Issuer.open(home, luhn=settings.in_production).verify_token(token)
+
+
+@app.command(epilog="Example: garant serve --port 3000 --workers 2")
+def serve(
+    home: HomeOption = DEFAULT_HOME,
+    host: Annotated[str, typer.Option(help="The IP address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 3000,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that answer.")] = 1,
+) -> None:
+    """Serve the models over HTTP until it is stopped."""
+    with refusing((ServingError,)):
+        settings = Settings.read(os.environ, home=home)
+    settings.home.bentoml.mkdir(parents=True, exist_ok=True)
+    # The workers read the first; BentoML reads the others when it is imported.
+    os.environ["GARANT_HOME"] = str(settings.home.path)
+    os.environ["BENTOML_HOME"] = str(settings.home.bentoml)
+    os.environ["BENTOML_CONFIG_OPTIONS"] = f"services.Garant.workers={workers}"
+    import bentoml
+
+    bentoml.serve(
+        "serving.service:Garant",
+        host=host,
+        port=port,
+        working_dir=str(Path(__file__).parent.parent),
+        blocking=True,
+    )
+
+
+@app.command(epilog="Example: garant token --role clinician --subject 10000000001")
+def token(
+    role: Annotated[Role, typer.Option(help="What the token is for.")],
+    subject: Annotated[
+        str | None,
+        typer.Option(help="Who: of a clinician, the 11 digits of an RPPS number."),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The person's name.")] = None,
+    hours: Annotated[int | None, typer.Option(min=1, max=168, help="How long it lives.")] = None,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Print a token of the embedded issuer; refused in production."""
+    with refusing((ServingError, InvalidIdentity)):
+        settings = Settings.read(os.environ, home=home)
+        if settings.in_production:
+            raise IssuerUnavailable(
+                "the embedded issuer gives no token where GARANT_ENVIRONMENT is production"
+            )
+        issued = Issuer.open(settings.home).issue(
+            role=role,
+            subject=subject or (_SAMPLE_RPPS if role is Role.CLINICIAN else f"some-{role}"),
+            name=name,
+            lifetime=timedelta(hours=hours) if hours else settings.token_lifetime,
+        )
+    typer.echo(issued)
