@@ -1,0 +1,92 @@
+"""Headers have one canonical form; bodies exist for every type of record."""
+
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guarantee.identity import Role
+from guarantee.protocol import ProtocolError, Remembered, advance
+from guarantee.records import (
+    BODY_TYPES,
+    Header,
+    MalformedRecord,
+    RecordType,
+    new_id,
+    pack_floats,
+    unpack_floats,
+)
+
+
+def header(**facts: object) -> Header:
+    plain = {
+        "type": RecordType.MODEL_SUSPENDED,
+        "id": new_id(1),
+        "time": 1,
+        "actor": "a",
+        "role": Role.MONITOR,
+        "outcome": "suspended",
+        "vaulted_digest": "00",
+    }
+    return Header(**{**plain, **facts})  # type: ignore[arg-type]  # facts of any type
+
+
+def test_every_type_of_record_has_a_body_and_a_rule() -> None:
+    assert set(BODY_TYPES) == set(RecordType)
+    for kind in RecordType:
+        with pytest.raises(ProtocolError):
+            advance(header(type=kind, role=Role.INTEGRATOR), Remembered())
+
+
+def test_a_header_reads_back_as_it_was_written() -> None:
+    full = header(dossier="d", follows=("x", "y"), models=("m",), valid_until=5, subject="s")
+    for written in (header(), full):
+        assert Header.decode(written.encode()) == written
+    assert b"dossier" not in header().encode()
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"null",
+        b"\xff",
+        header().encode() + b" ",
+        header().encode().replace(b'"time":1', b'"time":1.0'),
+        header().encode().replace(b'"follows":[]', b'"follows": []'),
+        header().encode().replace(b'"time":1', b'"time":1,"more":2'),
+        header().encode().replace(b"ModelSuspended", b"ModelForgotten"),
+        header().encode().replace(b'"follows":[]', b'"follows":7'),
+        header(version=2).encode(),
+        b"[" * 100_000,
+    ],
+)
+def test_bytes_in_another_form_are_no_header(encoded: bytes) -> None:
+    with pytest.raises(MalformedRecord):
+        Header.decode(encoded)
+
+
+def test_ids_are_version_7_and_carry_their_time() -> None:
+    made = new_id(1_700_000_000_000)
+    assert int(made.replace("-", "")[:12], 16) == 1_700_000_000_000
+    assert made[14] == "7"
+    assert made[19] in "89ab"
+    assert len({new_id(1) for _ in range(1000)}) == 1000
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False)))
+def test_numbers_survive_bit_for_bit(values: list[float]) -> None:
+    assert list(unpack_floats(pack_floats(values))) == values
+    assert json.dumps(pack_floats(values))
+
+
+def test_a_missing_value_stays_missing() -> None:
+    assert math.isnan(unpack_floats(pack_floats([math.nan]))[0])
+    with pytest.raises(MalformedRecord):
+        unpack_floats("AAA=")
+    with pytest.raises(MalformedRecord):
+        unpack_floats("?")
