@@ -1,5 +1,7 @@
 """`garant serve` and `garant token`."""
 
+import itertools
+import json
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -7,7 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
-from guarantee.commands import DEFAULT_HOME, HomeOption, refusing
+from guarantee.commands import DEFAULT_HOME, HomeOption, bar, err, out, refusing
 from guarantee.home import Home
 from guarantee.identity import Caller, InvalidIdentity, Role
 from serving.auth import Issuer, IssuerUnavailable
@@ -82,3 +84,39 @@ def token(
             lifetime=timedelta(hours=hours) if hours else settings.token_lifetime,
         )
     typer.echo(issued)
+
+
+@app.command(epilog="Example: garant demo --keep")
+def demo(
+    home: HomeOption = DEFAULT_HOME,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the service running; prints how to stop it.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object and nothing else.")
+    ] = False,
+) -> None:
+    """Train, approve, inform, ask, decide, tell and verify, on a real tumour, from nothing."""
+    from models.errors import ModelsError
+    from serving.demo import Teller, run
+
+    # With --json the story goes to stderr, so that stdout is the object alone.
+    voice = err if as_json else out
+    steps = itertools.count(1)
+    teller = Teller(
+        step=lambda words: voice.print(f"\n[bold]{next(steps)}. {words}[/bold]", highlight=False),
+        say=lambda words: voice.print(f"   {words}", markup=False, highlight=False),
+        bar=bar,
+    )
+    with refusing((ServingError, ModelsError)):
+        outcome = run(Home(home), teller, keep=keep)
+    if as_json:
+        typer.echo(json.dumps(outcome.as_json()))
+    elif outcome.address is not None:
+        voice.print(f"\nThe service goes on at {outcome.address}/", highlight=False)
+        voice.print(f"stop it with: kill {outcome.process}", highlight=False)
+        for role, token in outcome.tokens.items():
+            voice.print(f"\ntoken of a {role}:", highlight=False)
+            typer.echo(token)
+    if not outcome.ledger_verified:
+        raise typer.Exit(1)
