@@ -218,7 +218,7 @@ def _care(
             TopFeature(feature=part["feature"], contribution=part["contribution"])
             for part in explanation["top_features"]
         )
-        teller.say(f"suggested origin: {prediction['words']['en']} (probability {probability:.0%})")
+        teller.say(f"suggested origin: {prediction['words']['en']} (probability {probability:.1%})")
         for part in top[:5]:
             speaks = "for" if part.contribution > 0 else "against"
             teller.say(f"  {part.feature} speaks {speaks} it ({part.contribution:+.3f} log-odds)")
