@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from guarantee.card import Card, Code, Kind, Label, Regulatory, Reliance, Responsibility, Text
 from guarantee.home import Home
-from models import bundle, cohorts
+from models import bundle, cohorts, registry
 from models.cohorts import Cohort
 from models.contract import Bounds, FeatureContract
+from models.registry import Registration
 from models.served import ServedModel
 from models.training import Parameters, Training, train
 
@@ -110,3 +111,12 @@ def gcm_folder(pytestconfig: pytest.Config) -> Path:
 @pytest.fixture(scope="session")
 def gcm(gcm_folder: Path) -> Cohort:
     return cohorts.gcm(gcm_folder)
+
+
+@pytest.fixture(scope="session")
+def registered(
+    training: Training, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Home, Registration]:
+    """A home with one version in a real MLflow registry; tests that add to it copy it first."""
+    home = Home(tmp_path_factory.mktemp("registered"))
+    return home, registry.register(home, registry.log(home, training))

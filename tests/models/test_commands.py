@@ -1,0 +1,144 @@
+"""The commands, as a data scientist and a college type them."""
+
+import csv
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from guarantee import college
+from guarantee.home import Home
+from guarantee.identity import Caller, Profession, Role
+from guarantee.ledger import Ledger
+from guarantee.records import RecordType
+from models.cohorts import Cohort
+from models.commands import app
+from models.registry import Registration
+from tests.models.conftest import card_of
+
+NAME = "three-origins"
+
+
+def authenticate(_: Home, token: str) -> Caller:
+    """Here a token is its role."""
+    return Caller(issuer="tests", subject=token, role=Role(token))
+
+
+def run(home: Home, *arguments: str) -> Result:
+    return CliRunner().invoke(app, [*arguments, "--home", str(home.path)], obj=authenticate)
+
+
+def said(home: Home, *arguments: str) -> str:
+    result = run(home, *arguments)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.fixture
+def house(registered: tuple[Home, Registration], tmp_path: Path) -> Home:
+    home = Home(tmp_path / "house")
+    shutil.copytree(registered[0].mlflow, home.mlflow)
+    return home
+
+
+def approve(home: Home) -> None:
+    with Ledger.open(home) as ledger:
+        for seat in Profession.PHYSICIAN, Profession.PARAMEDIC, Profession.PATIENT_REPRESENTATIVE:
+            caller = Caller(issuer="tests", subject=seat, role=Role.COLLEGE)
+            member = ledger.people.actor(caller)
+            college.appoint(ledger, member, member=member, profession=seat)
+            college.vote(ledger, member, name=NAME, version="1", in_favour=True)
+
+
+def test_every_command_shows_an_example() -> None:
+    runner = CliRunner()
+    names = [command.name or "" for command in app.registered_commands]
+    named = [
+        name or (command.callback.__name__ if command.callback else "")
+        for name, command in zip(names, app.registered_commands, strict=True)
+    ]
+    assert len(named) == 10
+    for name in named:
+        shown = runner.invoke(app, [name, "--help"])
+        assert shown.exit_code == 0, name
+        assert "Example: garant models " in shown.output.replace("\n", " "), name
+
+
+def test_a_model_of_ones_own_is_trained_on_a_file_and_registered(
+    cohort: Cohort, tmp_path: Path, house: Home
+) -> None:
+    data = tmp_path / "cohort.csv"
+    with data.open("w", newline="", encoding="utf-8") as lines:
+        writer = csv.writer(lines)
+        writer.writerow(["id", "label", *cohort.contract.names])
+        for sample, label, row in zip(cohort.ids, cohort.labels, cohort.profiles, strict=True):
+            writer.writerow([sample, label, *("" if np.isnan(value) else value for value in row)])
+    card = tmp_path / "card.json"
+    card.write_text(card_of(("lung", "sein gauche", "["), "own-model").model_dump_json())
+    shown = said(
+        house, "train", "own-model", "--card", str(card), "--cohort", str(data), "--seed", "3"
+    )
+    assert "accuracy" in shown
+    assert "patients are not identified" in shown.replace("\n", " ")
+    assert "own-model version 1" in said(house, "register", "own-model")
+    assert "own-model" in said(house, "list")
+    shown = said(house, "show", "own-model", "--lang", "fr")
+    assert "Recherche" in shown
+    assert "mots" in shown
+
+
+def test_a_version_is_proposed_promoted_suspended_resumed_and_its_history_told(
+    house: Home, tmp_path: Path
+) -> None:
+    assert "waits for votes" in said(house, "propose", NAME, "--token", "data_scientist")
+    refused = run(house, "promote", NAME, "--version", "1", "--token", "data_scientist")
+    assert refused.exit_code == 1
+    assert "NotApproved" in refused.output
+    approve(house)
+    said(house, "promote", NAME, "--version", "1", "--token", "data_scientist")
+    assert "yes" in said(house, "list")
+    said(house, "suspend", NAME, "--reason", "drift", "--token", "monitor")
+    assert "suspended" in said(house, "list")
+    assert run(house, "resume", NAME, "--reason", "ok", "--token", "monitor").exit_code == 1
+    said(house, "resume", NAME, "--reason", "checked", "--token", "college")
+    shown = said(house, "history", NAME)
+    assert [shown.count(word) for word in ("ModelPromoted", "ModelSuspended", "ModelResumed")] == [
+        1,
+        1,
+        1,
+    ]
+    assert "no version could answer" in said(house, "history", NAME, "--at", "2020-01-01")
+    assert said(house, "history", NAME, "--at", "2999-01-01T00:00:00+00:00").strip() == "1"
+
+    source, target = tmp_path / "in.csv", tmp_path / "out.csv"
+    source.write_text("id,gene 0,gene 1\na,8,5\nb,5,\n")
+    score = ["score", NAME, "--input", str(source), "--output", str(target)]
+    shown = said(house, *score, "--token", "data_scientist")
+    assert "not for care" in shown.replace("\n", " ")
+    assert len(target.read_text().splitlines()) == 3
+    with Ledger.open(house) as ledger:
+        (record,) = ledger.latest(RecordType.COHORT_SCORED, model=NAME, count=10)
+        assert record.header.model_version == "1"
+    target.unlink()
+    assert run(house, *score, "--token", "clinician").exit_code == 1
+    source.write_text("id,gene 0,gene 1\na,8,5\nb,5,text42\n")
+    refused = run(house, *score, "--token", "data_scientist")
+    assert refused.exit_code == 1
+    assert "row 2, column “gene 1”" in refused.output.replace("\n", " ")
+    assert "42" not in refused.output
+    assert not target.exists()
+
+
+def test_an_unknown_model_is_refused_in_one_line(house: Home) -> None:
+    for arguments in (
+        ["train", "horoscope"],
+        ["register", "horoscope"],
+        ["show", "horoscope"],
+        ["history", "horoscope"],
+        ["propose", "horoscope", "--token", "data_scientist"],
+    ):
+        result = run(house, *arguments)
+        assert result.exit_code == 1, arguments
+        assert "refused (" in result.output

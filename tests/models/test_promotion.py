@@ -1,0 +1,92 @@
+"""From MLflow to the shelf, by way of the college and the log."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from guarantee import college, versions
+from guarantee.home import Home
+from guarantee.identity import Caller, Profession, Role
+from guarantee.ledger import Ledger
+from guarantee.protocol import AlreadyDone, NotApproved
+from guarantee.pseudonyms import Actor
+from models import registry, shelf
+from models.bundle import DigestMismatch
+from models.promotion import lagging_aliases, promote_version, propose_version
+from models.registry import Registration, UnknownVersion
+
+NAME = "three-origins"
+
+
+@pytest.fixture
+def house(registered: tuple[Home, Registration], tmp_path: Path) -> Iterator[tuple[Home, Ledger]]:
+    """A fresh log beside a copy of MLflow's database; the artifacts stay where they are."""
+    home = Home(tmp_path / "house")
+    shutil.copytree(registered[0].mlflow, home.mlflow)
+    with Ledger.open(home) as ledger:
+        yield home, ledger
+
+
+def actor(ledger: Ledger, role: Role, subject: str = "1") -> Actor:
+    return ledger.people.actor(Caller(issuer="tests", subject=subject, role=role))
+
+
+def approve(ledger: Ledger, version: str) -> None:
+    for seat in Profession.PHYSICIAN, Profession.PARAMEDIC, Profession.PATIENT_REPRESENTATIVE:
+        member = actor(ledger, Role.COLLEGE, seat)
+        college.appoint(ledger, member, member=member, profession=seat)
+        college.vote(ledger, member, name=NAME, version=version, in_favour=True)
+
+
+def test_a_version_answers_once_the_college_approved_it_and_not_before(
+    house: tuple[Home, Ledger], digest: str
+) -> None:
+    home, ledger = house
+    scientist = actor(ledger, Role.DATA_SCIENTIST)
+    propose_version(home, ledger, scientist, name=NAME)
+    with pytest.raises(NotApproved):
+        promote_version(home, ledger, scientist, name=NAME, version="1")
+    approve(ledger, "1")
+    promote_version(home, ledger, scientist, name=NAME, version="1")
+    serving = versions.standing(ledger, NAME).check_serving()
+    served = shelf.load(home, name=NAME, version=serving.version, digest=serving.digest)
+    assert (served.version, served.digest, served.card) == ("1", digest, serving.card)
+    assert lagging_aliases(home, ledger) == ()
+
+
+def test_a_version_is_proposed_once_and_only_if_it_exists(house: tuple[Home, Ledger]) -> None:
+    home, ledger = house
+    scientist = actor(ledger, Role.DATA_SCIENTIST)
+    propose_version(home, ledger, scientist, name=NAME, version="1")
+    with pytest.raises(AlreadyDone):
+        propose_version(home, ledger, scientist, name=NAME, version="1")
+    with pytest.raises(UnknownVersion):
+        propose_version(home, ledger, scientist, name=NAME, version="2")
+
+
+def test_an_alias_moved_in_mlflow_is_a_finding(house: tuple[Home, Ledger]) -> None:
+    home, ledger = house
+    propose_version(home, ledger, actor(ledger, Role.DATA_SCIENTIST), name=NAME)
+    registry.project_promotion(home, NAME, "1")
+    assert lagging_aliases(home, ledger) == (NAME,)
+
+
+def test_files_changed_after_the_vote_are_not_promoted(
+    house: tuple[Home, Ledger], registered: tuple[Home, Registration]
+) -> None:
+    home, ledger = house
+    scientist = actor(ledger, Role.DATA_SCIENTIST)
+    propose_version(home, ledger, scientist, name=NAME)
+    approve(ledger, "1")
+    run_id = registered[1].run_id
+    (card,) = registered[0].mlflow.rglob(f"{run_id}/artifacts/bundle/card.json")
+    original = card.read_bytes()
+    card.write_bytes(original + b" ")
+    try:
+        with pytest.raises(DigestMismatch):
+            promote_version(home, ledger, scientist, name=NAME, version="1")
+    finally:
+        card.write_bytes(original)
+    assert versions.standing(ledger, NAME).serving is None

@@ -1,0 +1,115 @@
+"""Scoring files: the columns of the contract, and nothing half written."""
+
+import csv
+import hashlib
+import json
+from pathlib import Path
+
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+import pytest
+
+from models.cohorts import Cohort
+from models.contract import NoKnownFeature
+from models.errors import ModelsError
+from models.scoring import Scored, score
+from models.served import ServedModel
+from models.tables import MalformedTable, UnreadableTable
+
+HEADER = "sample,gene 0,gene 1,gene 2,gene 3,gene 4,gene 5"
+
+
+def scored(served: ServedModel, source: Path, target: Path) -> Scored:
+    with score(served, source, target) as result:
+        assert not target.exists()
+    return result
+
+
+def write(path: Path, *lines: str) -> Path:
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def test_a_file_is_scored_as_each_profile_is_answered(
+    served: ServedModel, cohort: Cohort, tmp_path: Path
+) -> None:
+    rows = []
+    for sample_id in cohort.ids:
+        sent = cohort.features_of(sample_id)
+        cells = [repr(sent[name]) if name in sent else "" for name in cohort.contract.names]
+        rows.append(",".join([sample_id, *cells]))
+    source = write(tmp_path / "in.csv", HEADER, *rows)
+    target = tmp_path / "out.csv"
+    result = scored(served, source, target)
+    assert result.cases == len(cohort.ids)
+    assert result.output_sha256 == hashlib.sha256(target.read_bytes()).hexdigest()
+    with target.open(newline="", encoding="utf-8") as lines:
+        answers = list(csv.DictReader(lines))
+    assert list(answers[0]) == ["id", "label", "probability", "ranking", "prediction_set", "flags"]
+    assert [answer["id"] for answer in answers] == list(cohort.ids)
+    for line in answers:
+        answer = served.answer(served.contract.vector(cohort.features_of(line["id"])))
+        assert line["label"] == answer.label
+        assert float(line["probability"]) == pytest.approx(answer.probability)
+        assert list(json.loads(line["ranking"])) == [label for label, _ in answer.ranking]
+        assert json.loads(line["prediction_set"]) == list(answer.prediction_set)
+        assert json.loads(line["flags"]) == [*answer.flags, "not_for_care"]
+
+
+def test_parquet_in_and_out_scores_alike(served: ServedModel, tmp_path: Path) -> None:
+    source = write(tmp_path / "in.csv", HEADER, "a,8,5,5,5,5,5", "b,5,8,,5,5,5")
+    pq.write_table(pacsv.read_csv(source), tmp_path / "in.parquet")
+    scored(served, source, tmp_path / "out.csv")
+    scored(served, tmp_path / "in.parquet", tmp_path / "out.parquet")
+    with (tmp_path / "out.csv").open(newline="") as lines:
+        from_csv = [
+            {**row, "probability": float(row["probability"])} for row in csv.DictReader(lines)
+        ]
+    assert pq.read_table(tmp_path / "out.parquet").to_pylist() == from_csv
+
+
+def test_missing_features_are_allowed_counted_and_flagged(
+    served: ServedModel, tmp_path: Path
+) -> None:
+    source = write(tmp_path / "in.csv", "sample,label,gene 0,gene 1", "a,lung,8,5", "b,[,5,")
+    result = scored(served, source, tmp_path / "out.csv")
+    assert result.missing == {"gene 1": 1, "gene 2": 2, "gene 3": 2, "gene 4": 2, "gene 5": 2}
+    assert (tmp_path / "out.csv").read_text().count("missing_features") == 2
+
+
+@pytest.mark.parametrize(
+    ("lines", "error", "where"),
+    [
+        ([HEADER, "a,1,2,3,4,5,6", "b,1,2,x42,4,5,6"], MalformedTable, "row 2, column “gene 2”"),
+        ([HEADER, "a,1,2,3,4,5,6", "b,1,2,42,4,5,6"], MalformedTable, "row 2, column “gene 2”"),
+        ([HEADER, "a,1,2,3,4,5,6", "a,1,2,3,4,5,6"], MalformedTable, "row 2, column “sample”"),
+        ([HEADER, "a,1,2,3,4,5,6", "b,,,,,,"], MalformedTable, "row 2: every feature is missing"),
+        (["sample,age", "a,42"], NoKnownFeature, "no column is a feature"),
+        (["sample,gene 0,age", "a,5,42"], MalformedTable, "column “age”"),
+        ([HEADER], MalformedTable, "no row"),
+        ([""], MalformedTable, "no header"),
+    ],
+)
+def test_a_mistake_is_named_without_its_value_and_leaves_nothing(
+    served: ServedModel, tmp_path: Path, lines: list[str], error: type[ModelsError], where: str
+) -> None:
+    source = write(tmp_path / "in.csv", *lines)
+    with pytest.raises(error, match=where) as refusal:
+        scored(served, source, tmp_path / "out.csv")
+    assert "42" not in str(refusal.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
+
+
+def test_an_unreadable_file_and_a_failed_record_leave_an_older_output_alone(
+    served: ServedModel, tmp_path: Path
+) -> None:
+    target = write(tmp_path / "out.csv", "older")
+    with (
+        pytest.raises(UnreadableTable, match=r"absent\.csv"),
+        score(served, tmp_path / "absent.csv", target),
+    ):
+        pass
+    source = write(tmp_path / "in.csv", HEADER, "a,1,2,3,4,5,6")
+    with pytest.raises(ConnectionError), score(served, source, target):
+        raise ConnectionError
+    assert target.read_text() == "older"
