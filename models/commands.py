@@ -39,12 +39,17 @@ _OURS = (ModelsError,)
 @app.command(epilog="Example: garant models train tumour-origin-microarray --cohort gcm")
 def train(
     name: NameArgument,
+    *,
     cohort: Annotated[
         str | None,
         typer.Option(help="gcm, tcga-mirna, or a CSV or Parquet file; the recipe's by default."),
     ] = None,
     card: Annotated[
         Path | None, typer.Option(help="A card in JSON, for a model of your own.")
+    ] = None,
+    cohorts: Annotated[
+        Path | None,
+        typer.Option(envvar="GARANT_COHORTS", help="The folder that holds tcga-mirna."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of folds, held-out part and boosting.")] = 0,
     home: HomeOption = DEFAULT_HOME,
@@ -60,12 +65,12 @@ def train(
         if card is None:
             recipe = tumour_origin.recipe(name)
             wanted, parameters = recipe.card(), recipe.parameters
-            data = tumour_origin.named_cohort(cohort, at) if cohort else recipe.cohort(at)
+            data = tumour_origin.named_cohort(cohort, at, cohorts) if cohort else recipe.cohort(at)
         else:
             wanted, parameters = _card(card, name), Parameters()
             if cohort is None:
                 raise typer.BadParameter("a model of your own needs --cohort")
-            data = tumour_origin.named_cohort(cohort, at)
+            data = tumour_origin.named_cohort(cohort, at, cohorts)
         with bar(f"training {name}") as progress:
             training = train(data, wanted, replace(parameters, seed=seed), progress)
         run_id = registry.log(at, training)

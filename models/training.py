@@ -83,7 +83,9 @@ def split(cohort: Cohort, *, share: float, seed: int) -> Split:
     groups = cohort.groups()
     held_out: list[int] = []
     for members in _patients_by_label(cohort, groups, seed):
-        count = max(1, round(share * len(members))) if share and len(members) >= 3 else 0
+        wanted = max(1, round(share * len(members))) if share else 0
+        # Two stay at least, so that every label can be both learned and tested.
+        count = max(0, min(wanted, len(members) - 2))
         held_out += members[:count]
     apart = np.isin(groups, held_out)
     return Split(train=np.flatnonzero(~apart), held_out=np.flatnonzero(apart))

@@ -1,6 +1,5 @@
 """Where a tumour comes from: the cards of the models that read its expression profile."""
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,8 +192,8 @@ RECIPES: Final[Mapping[str, Recipe]] = {
 }
 
 
-def named_cohort(name_or_path: str, home: Home) -> Cohort:
-    """`gcm`, `tcga-mirna` (from the folder that GARANT_COHORTS names), or a cohort file's path.
+def named_cohort(name_or_path: str, home: Home, folder: Path | None = None) -> Cohort:
+    """`gcm`, `tcga-mirna` (from `folder`), or a cohort file's path.
 
     Raises:
         CohortUnavailable: It cannot be fetched or found.
@@ -203,6 +202,5 @@ def named_cohort(name_or_path: str, home: Home) -> Cohort:
     if name_or_path == "gcm":
         return cohorts.gcm(home.cohorts)
     if name_or_path == "tcga-mirna":
-        folder = os.environ.get("GARANT_COHORTS")
-        return cohorts.tcga_mirna(Path(folder) if folder else None)
+        return cohorts.tcga_mirna(folder)
     return cohorts.read(Path(name_or_path))

@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.contract import Bounds, Feature, FeatureContract, InvalidFeature, NoKnownFeature
@@ -103,6 +103,7 @@ def test_a_shared_unit_is_written_once() -> None:
     assert FeatureContract.from_json(contract.to_json()) == contract
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from(CONTRACT.names),

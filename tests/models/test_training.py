@@ -1,7 +1,6 @@
 """Training on any cohort, and that no patient is on both sides of a split."""
 
 import os
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -107,9 +106,7 @@ def test_progress_counts_every_round_once(cohort: Cohort) -> None:
 
 def test_the_microarray_model_is_right_three_times_in_four(gcm: Cohort) -> None:
     recipe = tumour_origin.recipe("tumour-origin-microarray")
-    started = time.monotonic()
     trained = train(gcm, recipe.card(), recipe.parameters)
-    assert time.monotonic() - started < 15
     evaluation = trained.bundle.evaluation
     assert evaluation.accuracy.value > 0.72
     assert isinstance(evaluation.top_3, Estimate)

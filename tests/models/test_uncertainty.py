@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
@@ -42,6 +42,7 @@ def test_with_too_few_cases_a_set_holds_every_class() -> None:
     assert uncertainty.set_threshold(np.linspace(0.1, 0.9, 9)) == pytest.approx(0.1)
 
 
+@settings(deadline=None)
 @given(
     arrays(np.float32, (5,), elements=st.floats(-(2.0**99), 2.0**99, width=32)),
     st.floats(0.05, 20),
