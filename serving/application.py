@@ -11,7 +11,7 @@ from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse,
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from guarantee.identity import Role
 from serving import problems, rest
@@ -63,7 +63,22 @@ def application(house: House) -> ASGIApp:
         dependencies=[watchers],
     )
     app.mount("/docs/assets", StaticFiles(directory=_ASSETS), name="assets")
-    return Traffic(app)
+    return Traffic(_Measured(app))
+
+
+class _Measured:
+    """Refuses a body by the length that it announces, as a problem; FastAPI counts the others."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        announced = dict(scope["headers"]).get(b"content-length", b"0")
+        # The server has refused what is no number.
+        if int(announced) > MOST_BYTES:
+            await problems.too_large()(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
 
 def _home() -> RedirectResponse:

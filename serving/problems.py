@@ -167,6 +167,11 @@ def problem(
     )
 
 
+def too_large() -> JSONResponse:
+    """What a caller is told of a body that is not even read."""
+    return _http(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+
+
 def unexpected() -> JSONResponse:
     """What a caller is told where the service itself fails."""
     return problem(

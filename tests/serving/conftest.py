@@ -1,0 +1,207 @@
+"""A real service over a real home: one model promoted, two workers, loopback only."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from guarantee import college, versions
+from guarantee.home import Home
+from guarantee.identity import Caller, Profession, Role
+from guarantee.ledger import Ledger
+from guarantee.pseudonyms import Actor
+from guarantee.verify import verify_home
+from models import bundle, shelf
+from models.training import Parameters, train
+from serving.auth import Issuer
+from tests.guarantee.clinic import patient
+from tests.models.conftest import card_of, cohort_of
+
+ROOT = Path(__file__).parents[2]
+LABELS = ("breast", "colon", "lung")
+MODEL = "three-origins"
+WITHHELD_MODEL = "three-withheld"
+FEATURES = {f"gene {number}": 5.0 + number / 8 for number in range(6)}
+
+
+def check_ledger(home: Home) -> None:
+    """Reread and recheck everything; every scenario ends with it."""
+    report = verify_home(home)
+    assert not report.findings, report.findings
+
+
+def token(issuer: Issuer, role: Role, subject: str | None = None) -> str:
+    subject = subject or ("10000000001" if role is Role.CLINICIAN else f"the-{role}")
+    return issuer.issue(role=role, subject=subject, lifetime=timedelta(hours=1))
+
+
+def establish(home: Home, folder: Path) -> None:
+    """Two models in the home, approved and promoted: one that shows, one that withholds."""
+    cohort = cohort_of(LABELS)
+    issuer = Issuer.open(home)
+
+    with Ledger.open(home) as ledger:
+
+        def actor(subject: str, role: Role) -> Actor:
+            return ledger.people.actor(Caller(issuer=issuer.name, subject=subject, role=role))
+
+        scientist = actor("scientist", Role.DATA_SCIENTIST)
+        members = {seat: actor(f"member-{seat}", Role.COLLEGE) for seat in list(Profession)[:3]}
+        for seat, member in members.items():
+            college.appoint(ledger, member, member=member, profession=seat)
+        for name in (MODEL, WITHHELD_MODEL):
+            card = card_of(LABELS, name)
+            if name == WITHHELD_MODEL:
+                card = card.model_validate({**card.model_dump(), "least_mode": "withheld"})
+            training = train(cohort, card, Parameters(rounds=10, threads=1))
+            digest = bundle.write(training.bundle, folder / name)
+            versions.register_model(
+                ledger, scientist, card=card, version="1", digest=digest, run="run"
+            )
+            shelf.lay(home, folder / name, name=name, version="1", digest=digest)
+            for member in members.values():
+                college.vote(ledger, member, name=name, version="1", in_favour=True)
+            versions.promote(ledger, scientist, name=name, version="1")
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+@dataclass
+class Service:
+    """A running service, and what it has printed."""
+
+    home: Home
+    issuer: Issuer
+    url: str
+    log: Path
+    process: "subprocess.Popen[bytes]"
+
+    def client(self, role: Role | None, subject: str | None = None) -> httpx.Client:
+        headers = {}
+        if role is not None:
+            headers["Authorization"] = f"Bearer {token(self.issuer, role, subject)}"
+        return httpx.Client(base_url=self.url, headers=headers, timeout=30, trust_env=False)
+
+    def printed(self) -> str:
+        return self.log.read_text()
+
+
+def start(home: Home, log: Path, *command: str, **environment: str) -> Service:
+    port = free_port()
+    printed = log.open("wb")
+    process = subprocess.Popen(
+        [*command, "--host", "127.0.0.1", "--port", str(port)],
+        cwd=ROOT,
+        env={**os.environ, "GARANT_HOME": str(home.path), **environment},
+        stdout=printed,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    printed.close()
+    service = Service(
+        home=home,
+        issuer=Issuer.open(home),
+        url=f"http://127.0.0.1:{port}",
+        log=log,
+        process=process,
+    )
+    deadline = time.monotonic() + 60
+    while not _is_ready(service):
+        if process.poll() is not None or time.monotonic() > deadline:
+            stop(service)
+            pytest.fail(f"the service did not start:\n{service.printed()}")
+        time.sleep(0.05)
+    return service
+
+
+def _is_ready(service: Service) -> bool:
+    try:
+        return httpx.get(f"{service.url}/readyz", timeout=5, trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def stop(service: Service) -> float:
+    """Stop the service as an operator does; seconds until all its processes have gone."""
+    began = time.monotonic()
+    service.process.terminate()
+    try:
+        service.process.wait(timeout=20)
+    except subprocess.TimeoutExpired:
+        os.killpg(service.process.pid, signal.SIGKILL)
+        service.process.wait()
+        raise
+    return time.monotonic() - began
+
+
+GARANT_SERVE = (sys.executable, "-m", "garant", "serve")
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    home = Home(tmp_path_factory.mktemp("served") / "home")
+    establish(home, tmp_path_factory.mktemp("versions"))
+    return home
+
+
+@pytest.fixture(scope="session")
+def service(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    service = start(
+        home, tmp_path_factory.mktemp("log") / "service.log", *GARANT_SERVE, "--workers", "2"
+    )
+    yield service
+    stop(service)
+    check_ledger(home)
+
+
+@pytest.fixture(scope="session")
+def clinician(service: Service) -> Iterator[httpx.Client]:
+    with service.client(Role.CLINICIAN) as client:
+        yield client
+
+
+_numbers = iter(range(10_000, 99_999))
+
+
+def a_patient() -> dict[str, Any]:
+    """Somebody who was not met before."""
+    return patient(next(_numbers)).model_dump(mode="json")
+
+
+def informed(clinician: httpx.Client, *models: str) -> str:
+    given = clinician.post(
+        "/v1/patients/information",
+        json={"patient": a_patient(), "recipient": "patient", "models": list(models or [MODEL])},
+    )
+    assert given.status_code == 201, given.text
+    return str(given.json()["information_id"])
+
+
+def asked(clinician: httpx.Client, model: str = MODEL) -> dict[str, Any]:
+    given = clinician.post(
+        f"/v1/models/{model}/inferences",
+        json={"information_id": informed(clinician, model), "features": FEATURES},
+    )
+    assert given.status_code == 201, given.text
+    answer: dict[str, Any] = given.json()
+    return answer
+
+
+def size(service: Service) -> int:
+    """Records in the log."""
+    with service.client(None) as anonymous:
+        return int(anonymous.get("/v1/ledger/checkpoint").text.split("\n")[1])
