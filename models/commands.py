@@ -65,7 +65,11 @@ def train(
         if card is None:
             recipe = tumour_origin.recipe(name)
             wanted, parameters = recipe.card(), recipe.parameters
-            data = tumour_origin.named_cohort(cohort, at, cohorts) if cohort else recipe.cohort(at)
+            data = (
+                tumour_origin.named_cohort(cohort, at, cohorts)
+                if cohort
+                else recipe.cohort(at, cohorts)
+            )
         else:
             wanted, parameters = _card(card, name), Parameters()
             if cohort is None:
@@ -173,9 +177,11 @@ def show(
     notice = card.regulatory.notice()
     table.add_row("regulatory", "CE-marked" if notice is None else notice.in_language(language))
     table.add_row("labels", ", ".join(label.id for label in card.labels))
-    table.add_row("version, digest", f"{registration.version}, {registration.digest}")
+    table.add_row("version", registration.version)
     table.add_row("MLflow run", registration.run_id)
     out.print(table)
+    # Not in the table, which would cut it.
+    typer.echo(f"digest {registration.digest}")
     _print_figures(name, figures)
 
 

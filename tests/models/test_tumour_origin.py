@@ -1,24 +1,38 @@
 """The cards of the tumour-origin models."""
 
+import os
 import re
+from pathlib import Path
 
 import pytest
 
 from guarantee.card import Kind, Reliance
+from guarantee.home import Home
 from models import tumour_origin
 from models.cohorts import GCM_ORIGINS
 from models.tumour_origin import UnknownRecipe
 
 
-def test_the_microarray_card_names_every_origin_of_gcm_with_its_codes() -> None:
-    card = tumour_origin.microarray_card()
-    assert {label.id for label in card.labels} == set(GCM_ORIGINS.values())
+def test_the_microarray_card_names_every_origin_of_gcm() -> None:
+    labels = tumour_origin.microarray_card().labels
+    assert {label.id for label in labels} == set(GCM_ORIGINS.values())
+
+
+@pytest.mark.parametrize("name", tumour_origin.RECIPES)
+def test_every_label_has_a_topography_and_a_category_in_their_systems_form(name: str) -> None:
+    card = tumour_origin.recipe(name).card()
+    assert card.name == name
     shapes = {"ICD-O-3": r"C\d\d\.\d", "CIM-10": r"C\d\d(\.\d)?"}
     for label in card.labels:
         assert {code.system for code in label.codes} == set(shapes)
         assert all(re.fullmatch(shapes[code.system], code.code) for code in label.codes)
-        assert label.words.fr
-        assert label.words.en
+
+
+@pytest.mark.skipif("GARANT_COHORTS" not in os.environ, reason="needs GARANT_COHORTS")
+def test_the_mirna_card_names_every_origin_of_tcga(tmp_path: Path) -> None:
+    recipe = tumour_origin.recipe("tumour-origin")
+    cohort = recipe.cohort(Home(tmp_path), Path(os.environ["GARANT_COHORTS"]))
+    assert {label.id for label in recipe.card().labels} == set(cohort.labels)
 
 
 def test_the_microarray_card_is_for_research_and_says_what_it_does_not_know() -> None:
