@@ -156,12 +156,13 @@ def microarray_card() -> Card:
             "seulement : les exactitudes par origine sont très incertaines ; vessie, poumon, "
             "ovaire et pancréas sont les moins bien reconnus. Les sondes ont été choisies sur "
             "ces mêmes tumeurs, sans leurs origines. Aucune évaluation dans un autre "
-            "laboratoire. Une tumeur d’une origine absente de la liste recevra quand même une réponse de la liste.",
+            "laboratoire. Une tumeur d’une origine absente de la liste recevra quand même une "
+            "réponse de la liste.",
             en="About one answer in four is wrong. There are only ten to thirty tumours for each "
             "origin: accuracies by origin are very uncertain; bladder, lung, ovary and pancreas "
-            "are recognised least well. The probes were selected on these same tumours, without their "
-            "origins. Never evaluated in another laboratory. A tumour of an origin outside the list still gets "
-            "an answer from the list.",
+            "are recognised least well. The probes were selected on these same tumours, without "
+            "their origins. Never evaluated in another laboratory. A tumour of an origin "
+            "outside the list still gets an answer from the list.",
         ),
         kind=Kind.FIXED,
         reliance=Reliance.AIDED,
@@ -171,10 +172,11 @@ def microarray_card() -> Card:
         leaflet=Text(
             fr="Un programme informatique a comparé l’activité des gènes de la tumeur, en 1 363 "
             "mesures, à celle de près de deux cents tumeurs d’origine connue. Il propose "
-            "l’organe d’où elle pourrait venir, avec une probabilité, et montre ce qui l’y conduit. Il se trompe environ une "
-            "fois sur quatre. C’est un outil de recherche : il ne décide de rien. Votre médecin "
-            "décide, peut ne pas suivre sa proposition, et vous dit ce qu’il en conclut. Vous "
-            "pouvez vous opposer à son emploi à tout moment, sans conséquence sur vos soins.",
+            "l’organe d’où elle pourrait venir, avec une probabilité, et montre ce qui l’y "
+            "conduit. Il se trompe environ une fois sur quatre. C’est un outil de recherche : "
+            "il ne décide de rien. Votre médecin décide, peut ne pas suivre sa proposition, et "
+            "vous dit ce qu’il en conclut. Vous pouvez vous opposer à son emploi à tout moment, "
+            "sans conséquence sur vos soins.",
             en="A computer program compared the activity of the tumour's genes, in 1,363 "
             "measurements, with that of nearly two hundred tumours whose origin was known. It "
             "suggests the organ that the tumour may "
@@ -279,9 +281,10 @@ def mirna_card() -> Card:
             "glioblastomes et les autres origines absentes de la liste ; les prélèvements fixés "
             "au formol ; les comptes de lectures qui ne sont pas en log2(lectures par million "
             "+ 1).",
-            en="Deciding on a treatment alone; metastases, on which the model was not "
-            "evaluated; normal tissue and benign tumours; glioblastomas and other origins outside the list; formalin-fixed samples; read counts that are not "
-            "log2(reads per million + 1).",
+            en="Deciding on a treatment alone; metastases, on which the model was not evaluated; "
+            "normal tissue and benign tumours; glioblastomas and other origins outside the "
+            "list; formalin-fixed samples; read counts that are not log2(reads per million + "
+            "1).",
         ),
         provenance=Text(
             fr="TCGA, état du 1er novembre 2015 : 680 précurseurs de microARN que deux versions "
