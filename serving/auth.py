@@ -117,16 +117,17 @@ class Issuer:
         try:
             claims = jwt.decode(token, self.key, algorithms=[_ALGORITHM]).claims
             registry.validate(claims)
+            # The registry takes a list of roles for a role.
+            role = Role(claims["role"])
         except ExpiredTokenError as error:
             raise Unauthenticated("the token has expired") from error
-        # joserfc lets foreign bytes through as ValueError.
         except (JoseError, ValueError) as error:
             raise Unauthenticated("the token is not one of this service's issuer") from error
         name = claims.get("name")
         return Caller(
             issuer=self.name,
             subject=self._subject(claims),
-            role=Role(claims["role"]),
+            role=role,
             name=name if isinstance(name, str) else None,
             evidence=sha256(token.encode()).hexdigest(),
         )

@@ -26,7 +26,7 @@ def issuer(tmp_path: Path) -> Issuer:
     return replace(Issuer.open(Home(tmp_path)), clock=lambda: NOW)
 
 
-def claims(issuer: Issuer, **changed: Any) -> dict[str, Any]:
+def claims(issuer: Issuer, **changed: object) -> dict[str, Any]:
     whole = {
         "iss": issuer.name,
         "aud": AUDIENCE,
@@ -40,7 +40,7 @@ def claims(issuer: Issuer, **changed: Any) -> dict[str, Any]:
     return {name: value for name, value in whole.items() if value is not None}
 
 
-def signed(issuer: Issuer, **changed: Any) -> str:
+def signed(issuer: Issuer, **changed: object) -> str:
     return jwt.encode({"alg": "ES256"}, claims(issuer, **changed), issuer.key)
 
 

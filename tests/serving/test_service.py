@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from guarantee.home import Home
@@ -108,13 +109,18 @@ def test_a_failure_of_the_service_is_a_problem_and_a_line_without_values(
 # What it imports, and whom it calls
 
 
+_PRINT_WHAT_IS_LOADED = """
+import sys, serving.service, serving.application, serving.house
+print({"mlflow", "evidently", "shap"} & set(sys.modules))
+"""
+
+
 def test_the_service_imports_neither_mlflow_nor_evidently() -> None:
     found = subprocess.run(
         [
             sys.executable,
             "-c",
-            "import sys, serving.service, serving.application, serving.house;"
-            "print({'mlflow', 'evidently', 'shap'} & set(sys.modules))",
+            _PRINT_WHAT_IS_LOADED,
         ],
         cwd=ROOT,
         capture_output=True,
@@ -283,13 +289,7 @@ def test_figures_are_for_monitors_and_count_by_route(service: Service) -> None:
 
 
 def _workers(service: Service) -> int:
-    listed = subprocess.run(
-        ["ps", "-o", "pid=", "--ppid", str(service.process.pid)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return len(listed.stdout.split())
+    return len(psutil.Process(service.process.pid).children())
 
 
 def test_two_workers_sign_each_of_twenty_dossiers_once_under_two_hundred_decisions(
@@ -390,17 +390,24 @@ def test_a_command_that_appends_checks_its_token_as_over_http(tmp_path: Path) ->
     assert "Traceback" not in refused.stderr
 
 
+_ASK_FOR_HELP = """
+import sys, garant
+sys.argv = ["garant", "--help"]
+try:
+    garant.main()
+except SystemExit:
+    pass
+heavy = {"bentoml", "mlflow", "evidently", "xgboost", "fastapi", "numpy", "pandas"}
+print("imported", heavy & set(sys.modules))
+"""
+
+
 def test_help_lists_every_room_and_imports_none() -> None:
     shown = subprocess.run(
         [
             sys.executable,
             "-c",
-            "import sys, garant\n"
-            "sys.argv = ['garant', '--help']\n"
-            "try: garant.main()\n"
-            "except SystemExit: pass\n"
-            "heavy = {'bentoml', 'mlflow', 'evidently', 'xgboost', 'fastapi', 'numpy', 'pandas'}\n"
-            "print('imported', heavy & set(sys.modules))",
+            _ASK_FOR_HELP,
         ],
         cwd=ROOT,
         capture_output=True,
