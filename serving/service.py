@@ -7,12 +7,17 @@ mlflow nor evidently.
 import os
 
 import bentoml
+from bentoml._internal.utils.analytics import usage_stats
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from guarantee.ledger import Ledger
 from guarantee.store import StoreUnavailable
 from serving.auth import Issuer
 from serving.settings import Settings
+
+# `bentoml serve` asks whether it may phone home, and remembers the answer, before it imports this
+# file and with it the word that it may not.
+usage_stats.do_not_track.cache_clear()
 
 
 class _Mounted:
