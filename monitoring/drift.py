@@ -21,40 +21,21 @@ CONFIDENCE: Final = "confidence in it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answers:
-    """What a version answered to some cases; a row need not be one case's.
-
-    Attributes:
-        labels: Ids of the most probable labels.
-        confidence: (len(labels),), probabilities of those labels.
-    """
-
-    labels: tuple[str, ...]
-    confidence: NDArray[np.float32]
-
-    def __post_init__(self) -> None:
-        """Check the lengths.
-
-        Raises:
-            ValueError: They differ.
-        """
-        if self.confidence.shape != (len(self.labels),):
-            raise ValueError("confidence is not one number a label")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
     """The watched columns of some cases; a row need not be one case's.
 
     Attributes:
         names: Of the watched features.
         features: (cases, len(names)), NaN where missing.
-        answers: As many as cases; None in a reference that knows none, and then untested.
+        labels: (cases,), ids of the predicted labels; None in a reference that does not know
+            them, and then untested.
+        confidence: (cases,), probabilities of those labels; None likewise.
     """
 
     names: tuple[str, ...]
     features: NDArray[np.float32]
-    answers: Answers | None
+    labels: tuple[str, ...] | None
+    confidence: NDArray[np.float32] | None
 
     def __post_init__(self) -> None:
         """Check the shapes.
@@ -62,9 +43,12 @@ class Sample:
         Raises:
             ValueError: Lengths differ, or a name stands for two columns.
         """
-        cases = len(self) if self.answers is None else len(self.answers.labels)
-        if self.features.shape != (cases, len(self.names)):
+        if self.features.shape != (len(self), len(self.names)):
             raise ValueError("features are not one row a case and one column a name")
+        if self.labels is not None and len(self.labels) != len(self):
+            raise ValueError("labels are not one a case")
+        if self.confidence is not None and self.confidence.shape != (len(self),):
+            raise ValueError("confidence is not one number a case")
         if len({*self.names, LABEL, CONFIDENCE}) < len(self.names) + 2:
             raise ValueError("a name stands for two columns")
 
@@ -225,14 +209,12 @@ class _Pair:
         skipped = tuple(name for name, cases in known.items() if cases < policy.least_cases)
         for name in skipped:
             del numbers[name]
+        if reference.confidence is not None and window.confidence is not None:
+            numbers[CONFIDENCE] = (_known(reference.confidence), _known(window.confidence))
         labels = None
-        if reference.answers is not None and window.answers is not None:
-            numbers[CONFIDENCE] = (
-                _known(reference.answers.confidence),
-                _known(window.answers.confidence),
-            )
-            labels = (reference.answers.labels, window.answers.labels)
-        if not numbers:
+        if reference.labels is not None and window.labels is not None:
+            labels = (reference.labels, window.labels)
+        if not numbers and labels is None:
             return Undecided(cases=max(known.values(), default=0), needed=policy.least_cases)
         return cls(numbers=numbers, labels=labels, skipped=skipped)
 

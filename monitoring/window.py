@@ -11,7 +11,7 @@ from guarantee.ledger import Ledger
 from guarantee.records import unpack_floats
 from models.reference import LEVELS, Reference
 from models.served import ServedModel
-from monitoring.drift import Answers, Sample
+from monitoring.drift import Sample
 
 _MOST_ROWS: Final = 5000
 
@@ -42,10 +42,8 @@ def latest(ledger: Ledger, served: ServedModel) -> Window:
         sample=Sample(
             names=_names(served),
             features=features,
-            answers=Answers(
-                labels=tuple(case.answer.label for case in seen),
-                confidence=np.array([case.answer.probability for case in seen], dtype=np.float32),
-            ),
+            labels=tuple(case.answer.label for case in seen),
+            confidence=np.array([case.answer.probability for case in seen], dtype=np.float32),
         ),
         indices=tuple(case.index for case in seen),
     )
@@ -64,7 +62,7 @@ def expected(served: ServedModel) -> Sample:
     for column, place in enumerate(places):
         measured = round(rows * (1 - float(reference.missing_rates[place])))
         features[:measured, column] = _evenly(reference, int(place), measured)
-    return Sample(names=_names(served), features=features, answers=None)
+    return Sample(names=_names(served), features=features, labels=None, confidence=None)
 
 
 def _evenly(reference: Reference, place: int, count: int) -> NDArray[np.float64]:

@@ -15,7 +15,6 @@ from guarantee.card import MonitoringPolicy
 from monitoring.drift import (
     CONFIDENCE,
     LABEL,
-    Answers,
     Drifted,
     Examined,
     Sample,
@@ -44,10 +43,8 @@ def _sample(cases: int, seed: int) -> Sample:
     return Sample(
         names=NAMES,
         features=draw.normal(7, 2, (cases, len(NAMES))).astype(np.float32),
-        answers=Answers(
-            labels=tuple(map(str, draw.choice(LABELS, cases))),
-            confidence=draw.beta(8, 2, cases).astype(np.float32),
-        ),
+        labels=tuple(map(str, draw.choice(LABELS, cases))),
+        confidence=draw.beta(8, 2, cases).astype(np.float32),
     )
 
 
@@ -91,12 +88,14 @@ def test_a_shift_up_or_down_names_the_features_that_moved() -> None:
 
 def test_more_of_one_label_and_less_confidence_are_drift() -> None:
     window = _sample(200, 1)
-    assert window.answers is not None
-    answers = Answers(
-        labels=("origin 3",) * 60 + window.answers.labels[60:],
-        confidence=window.answers.confidence * np.float32(0.8),
+    assert window.labels is not None
+    assert window.confidence is not None
+    changed = replace(
+        window,
+        labels=("origin 3",) * 60 + window.labels[60:],
+        confidence=window.confidence * np.float32(0.8),
     )
-    finding = decide(_sample(400, 0), replace(window, answers=answers), POLICY)
+    finding = decide(_sample(400, 0), changed, POLICY)
     assert isinstance(finding, Drifted)
     assert {column.name for column in finding.drifted} == {LABEL, CONFIDENCE}
 
@@ -136,7 +135,9 @@ def test_a_window_that_knows_no_watched_feature_is_undecided() -> None:
     unknown = np.full_like(window.features, np.nan)
     unknown[:30, 0] = 7
     finding = decide(
-        replace(_sample(400, 0), answers=None), replace(window, features=unknown), POLICY
+        replace(_sample(400, 0), labels=None, confidence=None),
+        replace(window, features=unknown),
+        POLICY,
     )
     assert finding == Undecided(cases=30, needed=50)
 
@@ -144,12 +145,12 @@ def test_a_window_that_knows_no_watched_feature_is_undecided() -> None:
 @pytest.mark.parametrize("cases", [50, 100])
 def test_the_report_holds_no_value_of_any_case_and_loads_nothing(cases: int) -> None:
     window = _moved(_sample(cases, 1), np.full(len(NAMES), 3, dtype=np.float32))
-    assert window.answers is not None
+    assert window.confidence is not None
     examined = examine(_sample(190, 0), window, POLICY)
     assert isinstance(examined, Examined)
     html = examined.html
     assert all(name in html for name in (*NAMES, LABEL, CONFIDENCE))
-    values = np.concatenate([window.features.ravel(), window.answers.confidence])
+    values = np.concatenate([window.features.ravel(), window.confidence])
     numbers = np.unique([float(number) for number in re.findall(r"\d+\.\d{4,}", html)])
     # Six significant digits: a value would be found in single or in double precision.
     apart = np.abs(numbers[:, None] - values.astype(np.float64)).min(axis=0)
@@ -184,7 +185,8 @@ sys.addaudithook(lambda event, _: os._exit(3) if event == "socket.connect" else 
 import numpy as np
 from guarantee.card import MonitoringPolicy
 from monitoring.drift import Sample, examine
-cases = Sample(names=("gene",), features=np.arange(60, dtype="f4")[:, None], answers=None)
+values = np.arange(60, dtype="f4")[:, None]
+cases = Sample(names=("gene",), features=values, labels=None, confidence=None)
 assert "gene" in examine(cases, cases, MonitoringPolicy()).html
 """
     environment = {name: word for name, word in os.environ.items() if "TRACK" not in name}
@@ -215,8 +217,8 @@ def test_real_halves_are_stable_and_a_real_half_shifted_is_drift() -> None:
     order = draw.permutation(len(profiles))
     half, other = profiles[order[::2]][:, places], profiles[order[1::2]][:, places]
     watched = tuple(map(str, names[places]))
-    reference = Sample(names=watched, features=half, answers=None)
-    window = Sample(names=watched, features=other[:100], answers=None)
+    reference = Sample(names=watched, features=half, labels=None, confidence=None)
+    window = Sample(names=watched, features=other[:100], labels=None, confidence=None)
     assert isinstance(decide(reference, window, POLICY), Stable)
 
     by = np.zeros(len(watched), dtype=np.float32)
