@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import xgboost
+from sqlalchemy.exc import SQLAlchemyError
 
 from guarantee.home import Home
 from models import bundle
@@ -247,6 +248,8 @@ def _mlflow(home: Home) -> Iterator["MlflowClient"]:
             yield MlflowClient(tracking_uri=uri, registry_uri=uri)
         except MlflowException as cause:
             raise RegistryUnavailable(f"MLflow in {home.mlflow}: {cause.message}") from cause
+        except SQLAlchemyError as cause:
+            raise RegistryUnavailable(f"{home.mlflow / 'mlflow.db'} cannot be used") from cause
 
 
 def _log_model(
