@@ -94,19 +94,28 @@ def _card(path: Path, name: str) -> Card:
     return card
 
 
-@app.command(epilog="Example: garant models register tumour-origin-microarray")
+@app.command(
+    epilog="Example: garant models register tumour-origin-microarray --token $DATA_SCIENTIST"
+)
 def register(
+    context: typer.Context,
     name: NameArgument,
+    token: TokenOption,
     run: Annotated[str | None, typer.Option(help="MLflow's run; the last by default.")] = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
-    """Give a training the next version number in MLflow's registry."""
+    """Give a training the next version number in MLflow's registry, and put it on record."""
     from models import registry
+    from models.promotion import record_registration
 
     at = Home(home)
-    with refusing(_OURS):
+    with refusing(_OURS), acting(context, home, token) as (ledger, actor):
         found = registry.register(at, run or registry.latest_run(at, name))
-    out.print(f"{found.name} version {found.version}, digest {found.digest}", highlight=False)
+        recorded = record_registration(at, ledger, actor, name=found.name, version=found.version)
+    out.print(
+        f"Record {recorded.id}: {found.name} version {found.version}, digest {found.digest}",
+        highlight=False,
+    )
     out.print(f"Next: garant models propose {name} --version {found.version}", highlight=False)
 
 
@@ -131,7 +140,7 @@ def list_(home: HomeOption = DEFAULT_HOME) -> None:
             table.add_row(
                 registration.name,
                 registration.version,
-                "not proposed" if logged is None else str(logged.verdict.value),
+                "not on record" if logged is None else str(logged.verdict.value),
                 serving.get(registration.name, {}).get(registration.version, "no"),
                 registration.digest[:12],
             )
@@ -217,14 +226,19 @@ def propose(
     version: Annotated[str | None, typer.Option(help="The latest by default.")] = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
-    """Put a registered version before the college of human guarantee."""
+    """Ask the college of human guarantee to vote on a registered version."""
+    from models import registry
     from models.promotion import propose_version
 
     at = Home(home)
-    with refusing(_OURS), acting(context, home, token) as (ledger, actor):
-        recorded = propose_version(at, ledger, actor, name=name, version=version)
-    proposed = recorded.header.model_version
-    out.print(f"Record {recorded.id}: {name} {proposed} waits for votes.", highlight=False)
+    with refusing(_OURS), acting(context, home, token) as (ledger, _):
+        wanted = registry.registration(at, name, version).version
+        proposed = propose_version(at, ledger, name=name, version=wanted)
+    out.print(
+        f"{name} {wanted} waits for votes; missing: {', '.join(proposed.missing)}.",
+        highlight=False,
+    )
+    out.print(f"Next: garant college vote {name} {wanted} --in-favour", highlight=False)
 
 
 @app.command(

@@ -1,12 +1,14 @@
-"""From the registry to what answers: proposed to the college, then promoted onto the shelf."""
+"""From the registry to what answers: put on record, proposed, promoted onto the shelf."""
 
 import tempfile
 from pathlib import Path
 
 from guarantee.home import Home
 from guarantee.ledger import Ledger, Recorded
+from guarantee.protocol import AlreadyDone, Verdict
 from guarantee.pseudonyms import Actor
 from guarantee.versions import (
+    RegisteredVersion,
     model_names,
     promote,
     register_model,
@@ -17,15 +19,15 @@ from models import bundle, registry, shelf
 from models.registry import Registration
 
 
-def propose_version(
+def record_registration(
     home: Home, ledger: Ledger, actor: Actor, *, name: str, version: str | None = None
 ) -> Recorded:
-    """Put a registered version (the latest by default) before the college, card and digest.
+    """Put a registered version (the latest by default) on record, with its card and digest.
 
     Raises:
         UnknownVersion: MLflow has no such version.
         DigestMismatch: Its files are not those that were registered.
-        AlreadyDone: It was proposed before.
+        AlreadyDone: It is on record.
     """
     registration = registry.registration(home, name, version)
     with tempfile.TemporaryDirectory() as scratch:
@@ -38,6 +40,20 @@ def propose_version(
         digest=registration.digest,
         run=registration.run_id,
     )
+
+
+def propose_version(home: Home, ledger: Ledger, *, name: str, version: str) -> RegisteredVersion:
+    """Ask the college to vote on a version: MLflow's alias shows which one is proposed.
+
+    Raises:
+        UnknownModel: The log has no such version.
+        AlreadyDone: The college has approved it.
+    """
+    proposed = registered_version(ledger, name, version)
+    if proposed.verdict is Verdict.APPROVED:
+        raise AlreadyDone(f"the college has approved version {version} of {name}")
+    registry.project_proposal(home, name, version)
+    return proposed
 
 
 def promote_version(

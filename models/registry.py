@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 # The alias that follows the ledger's last promotion; nothing reads it to decide what answers.
 PROMOTED: Final = "promoted"
+PROPOSED: Final = "proposed"
 
 _NAME_TAG: Final = "garant.model"
 _DIGEST_TAG: Final = "garant.digest"
@@ -218,6 +219,16 @@ def project_promotion(home: Home, name: str, version: str) -> None:
     """
     with _mlflow(home) as client:
         client.set_registered_model_alias(name, PROMOTED, version)
+
+
+def project_proposal(home: Home, name: str, version: str) -> None:
+    """Point the alias of what waits for the college at a version.
+
+    Raises:
+        RegistryUnavailable: MLflow failed.
+    """
+    with _mlflow(home) as client:
+        client.set_registered_model_alias(name, PROPOSED, version)
 
 
 def projected_promotion(home: Home, name: str) -> str | None:

@@ -24,7 +24,7 @@ from guarantee.protocol import AlreadyDone
 from guarantee.verify import verify_home
 from models import registry, tumour_origin
 from models.cohorts import Cohort
-from models.promotion import promote_version, propose_version
+from models.promotion import promote_version, record_registration
 from models.training import train
 from serving.auth import Issuer
 from serving.errors import ServingError
@@ -143,7 +143,7 @@ def run(home: Home, teller: Teller, *, keep: bool) -> Outcome:
         )
         scientist = issuer.verify_token(tokens[Role.DATA_SCIENTIST])
         registration = registry.register(home, registry.log(home, training))
-        propose_version(
+        record_registration(
             home, ledger, ledger.people.actor(scientist), name=MODEL, version=registration.version
         )
         teller.say(f"registered in MLflow and in the ledger as version {registration.version}")

@@ -82,7 +82,9 @@ def test_a_model_of_ones_own_is_trained_on_a_file_and_registered(
     )
     assert "accuracy" in shown
     assert "patients are not identified" in shown.replace("\n", " ")
-    assert "own-model version 1" in said(house, "register", "own-model")
+    assert "own-model version 1" in said(
+        house, "register", "own-model", "--token", "data_scientist"
+    )
     assert "own-model" in said(house, "list")
     shown = said(house, "show", "own-model", "--lang", "fr")
     assert "Recherche" in shown
@@ -92,6 +94,7 @@ def test_a_model_of_ones_own_is_trained_on_a_file_and_registered(
 def test_a_version_is_proposed_promoted_suspended_resumed_and_its_history_told(
     house: Home, tmp_path: Path
 ) -> None:
+    assert "version 1" in said(house, "register", NAME, "--token", "data_scientist")
     assert "waits for votes" in said(house, "propose", NAME, "--token", "data_scientist")
     refused = run(house, "promote", NAME, "--version", "1", "--token", "data_scientist")
     assert refused.exit_code == 1
@@ -134,7 +137,7 @@ def test_a_version_is_proposed_promoted_suspended_resumed_and_its_history_told(
 def test_an_unknown_model_is_refused_in_one_line(house: Home) -> None:
     for arguments in (
         ["train", "horoscope"],
-        ["register", "horoscope"],
+        ["register", "horoscope", "--token", "data_scientist"],
         ["show", "horoscope"],
         ["history", "horoscope"],
         ["propose", "horoscope", "--token", "data_scientist"],

@@ -10,11 +10,11 @@ from guarantee import college, versions
 from guarantee.home import Home
 from guarantee.identity import Caller, Profession, Role
 from guarantee.ledger import Ledger
-from guarantee.protocol import AlreadyDone, NotApproved
+from guarantee.protocol import AlreadyDone, NotApproved, UnknownModel
 from guarantee.pseudonyms import Actor
 from models import registry, shelf
 from models.bundle import DigestMismatch
-from models.promotion import lagging_aliases, promote_version, propose_version
+from models.promotion import lagging_aliases, promote_version, propose_version, record_registration
 from models.registry import Registration, UnknownVersion
 
 NAME = "three-origins"
@@ -45,7 +45,7 @@ def test_a_version_answers_once_the_college_approved_it_and_not_before(
 ) -> None:
     home, ledger = house
     scientist = actor(ledger, Role.DATA_SCIENTIST)
-    propose_version(home, ledger, scientist, name=NAME)
+    record_registration(home, ledger, scientist, name=NAME)
     with pytest.raises(NotApproved):
         promote_version(home, ledger, scientist, name=NAME, version="1")
     approve(ledger, "1")
@@ -56,19 +56,30 @@ def test_a_version_answers_once_the_college_approved_it_and_not_before(
     assert lagging_aliases(home, ledger) == ()
 
 
-def test_a_version_is_proposed_once_and_only_if_it_exists(house: tuple[Home, Ledger]) -> None:
+def test_a_version_is_put_on_record_once_and_only_if_it_exists(house: tuple[Home, Ledger]) -> None:
     home, ledger = house
     scientist = actor(ledger, Role.DATA_SCIENTIST)
-    propose_version(home, ledger, scientist, name=NAME, version="1")
+    record_registration(home, ledger, scientist, name=NAME, version="1")
     with pytest.raises(AlreadyDone):
-        propose_version(home, ledger, scientist, name=NAME, version="1")
+        record_registration(home, ledger, scientist, name=NAME, version="1")
     with pytest.raises(UnknownVersion):
-        propose_version(home, ledger, scientist, name=NAME, version="2")
+        record_registration(home, ledger, scientist, name=NAME, version="2")
+
+
+def test_only_what_is_on_record_and_open_is_proposed(house: tuple[Home, Ledger]) -> None:
+    home, ledger = house
+    with pytest.raises(UnknownModel):
+        propose_version(home, ledger, name=NAME, version="1")
+    record_registration(home, ledger, actor(ledger, Role.DATA_SCIENTIST), name=NAME)
+    assert propose_version(home, ledger, name=NAME, version="1").missing
+    approve(ledger, "1")
+    with pytest.raises(AlreadyDone):
+        propose_version(home, ledger, name=NAME, version="1")
 
 
 def test_an_alias_moved_in_mlflow_is_a_finding(house: tuple[Home, Ledger]) -> None:
     home, ledger = house
-    propose_version(home, ledger, actor(ledger, Role.DATA_SCIENTIST), name=NAME)
+    record_registration(home, ledger, actor(ledger, Role.DATA_SCIENTIST), name=NAME)
     registry.project_promotion(home, NAME, "1")
     assert lagging_aliases(home, ledger) == (NAME,)
 
@@ -78,7 +89,7 @@ def test_files_changed_after_the_vote_are_not_promoted(
 ) -> None:
     home, ledger = house
     scientist = actor(ledger, Role.DATA_SCIENTIST)
-    propose_version(home, ledger, scientist, name=NAME)
+    record_registration(home, ledger, scientist, name=NAME)
     approve(ledger, "1")
     run_id = registered[1].run_id
     (card,) = registered[0].mlflow.rglob(f"{run_id}/artifacts/bundle/card.json")
