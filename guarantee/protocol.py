@@ -400,7 +400,10 @@ def _promote(header: Header, state: State) -> None:
         raise AlreadyDone("this version answers already")
     # A promotion does not lift a suspension: the college alone resumes.
     step = model.step if model.step is Standing.SUSPENDED else Standing.SERVING
-    moved = replace(model, step=step, version=header.model_version, promotion=header.id)
+    # What drifted away from one version's reference says nothing of the next one's.
+    moved = replace(
+        model, step=step, version=header.model_version, promotion=header.id, drifting=False
+    )
     state.put(name, moved, model)
 
 

@@ -371,12 +371,18 @@ class DriftCleared(Body):
 
 
 class FeatureDrift(Body):
-    """One feature's distance from the reference."""
+    """One feature that differs from the reference.
+
+    Attributes:
+        threshold: Of the p-value, corrected for the number of features watched.
+        shift: The means' difference in the reference's standard deviations; none for labels.
+    """
 
     feature: str
     test: str
-    statistic: float
+    p_value: float
     threshold: float
+    shift: float | None = None
 
 
 class MemberAppointed(Body):

@@ -23,6 +23,7 @@ class Reference:
         missing_rates: (n_features,), share of training profiles without the feature.
         whole: (n_features,), whether every training value is a whole number (a count or a code).
         priors: (n_classes,), share of each class, in the order of the card's labels.
+        answered: (n_classes,), share of each class among the cross-validated answers.
         importance: (n_features,), mean |contribution| over profiles and classes, in margin units.
         most_outside: A profile with a larger share of unusual features is unlike the cohort.
         profiles: How many profiles the cohort had.
@@ -32,6 +33,7 @@ class Reference:
     missing_rates: NDArray[np.float32]
     whole: NDArray[np.bool_]
     priors: NDArray[np.float64]
+    answered: NDArray[np.float64]
     importance: NDArray[np.float32]
     most_outside: float
     profiles: int
@@ -84,6 +86,7 @@ class Reference:
             missing_rates=self.missing_rates,
             whole=self.whole,
             priors=self.priors,
+            answered=self.answered,
             importance=self.importance,
             most_outside=np.float64(self.most_outside),
             profiles=np.int64(self.profiles),
@@ -102,6 +105,7 @@ class Reference:
                 missing_rates=stored["missing_rates"],
                 whole=stored["whole"],
                 priors=stored["priors"],
+                answered=stored["answered"],
                 importance=stored["importance"],
                 most_outside=float(stored["most_outside"]),
                 profiles=int(stored["profiles"]),

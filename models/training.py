@@ -153,6 +153,7 @@ def train(
                 truth,
                 classes=len(labels),
                 booster=booster,
+                answers=margins.argmax(axis=1),
                 shares=shares,
                 seed=parameters.seed,
             ),
@@ -319,6 +320,7 @@ def _reference(
     *,
     classes: int,
     booster: xgboost.Booster,
+    answers: NDArray[np.intp],
     shares: NDArray[np.float64],
     seed: int,
 ) -> Reference:
@@ -336,6 +338,7 @@ def _reference(
             (np.isnan(profiles) | (profiles == np.rint(profiles))).all(axis=0), dtype=np.bool_
         ),
         priors=np.bincount(truth, minlength=classes) / len(truth),
+        answered=np.bincount(answers, minlength=classes) / len(answers),
         importance=(importance / len(some)).astype(np.float32),
         most_outside=float(np.quantile(shares, _TYPICAL_SHARE)),
         profiles=len(profiles),

@@ -121,7 +121,8 @@ def _news(
                     FeatureDrift(
                         feature=column.name,
                         test=column.test,
-                        statistic=column.p_value,
+                        p_value=column.p_value,
+                        shift=column.shift,
                         threshold=column.threshold,
                     )
                     for column in drifted.drifted

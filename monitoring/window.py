@@ -62,7 +62,16 @@ def expected(served: ServedModel) -> Sample:
     for column, place in enumerate(places):
         measured = round(rows * (1 - float(reference.missing_rates[place])))
         features[:measured, column] = _evenly(reference, int(place), measured)
-    return Sample(names=_names(served), features=features, labels=None, confidence=None)
+    # Each label's rows end where its share of all rows does: evenly, and as many as there are.
+    ends = np.rint(np.cumsum(reference.answered) * rows).astype(int)
+    labels = np.repeat(np.array(served.labels), np.diff(ends, prepend=0))
+    return Sample(
+        names=_names(served),
+        features=features,
+        labels=tuple(map(str, labels)),
+        # Folds are less sure than the model trained on all of them: no reference for confidence.
+        confidence=None,
+    )
 
 
 def _evenly(reference: Reference, place: int, count: int) -> NDArray[np.float64]:

@@ -36,6 +36,7 @@ def test_whole_numbers_stay_whole_and_what_was_never_measured_stays_missing() ->
         missing_rates=floats([0, 1, 0]),
         whole=np.array([True, True, False]),
         priors=np.ones(1),
+        answered=np.ones(1),
         importance=floats([0, 1, 2]),
         most_outside=0.5,
         profiles=3,

@@ -87,6 +87,9 @@ def test_the_reference_is_drawn_evenly_and_claims_no_more_cases_than_it_had(ward
     assert sample.names == tuple(f"gene {place}" for place in places)
     middle = ward.served.reference.quantiles[places, 12]  # the level 0.5
     assert np.median(sample.features, axis=0) == pytest.approx(middle, abs=0.05)
+    assert sample.labels is not None
+    shares = [sample.labels.count(label) / len(sample) for label in ward.served.labels]
+    assert shares == pytest.approx(ward.served.reference.answered, abs=1 / len(sample))
 
 
 def test_the_window_holds_the_latest_cases_alone(ward: Ward) -> None:
