@@ -138,19 +138,21 @@ def given(house: House, inference_id: str) -> InferenceGiven:
     Raises:
         UnknownDossier: No such inference.
     """
-    return _given(house, dossier.open_dossier(house.ledger, inference_id))
+    view = dossier.open_dossier(house.ledger, inference_id)
+    return _given(house, view, _registered(house, view))
 
 
 def whole(house: House, inference_id: str) -> DossierGiven:
     """An inference, its input, and what followed; errors as for `given`."""
     view = dossier.open_dossier(house.ledger, inference_id)
+    registered = _registered(house, view)
     seen = None
     if view.inference is not None:
-        names = _version(house, view).contract.names
+        names = house.versions.get(registered).contract.names
         values = unpack_floats(view.inference.profile)
         seen = {name: _number(value) for name, value in zip(names, values, strict=True)}
     return DossierGiven(
-        **dict(_given(house, view)),
+        **dict(_given(house, view, registered)),
         information_id=view.information,
         input=seen,
         lapsed=view.lapsed,
@@ -179,7 +181,7 @@ def replay(house: House, inference_id: str) -> ReplayGiven:
     view = dossier.open_dossier(house.ledger, inference_id)
     if view.inference is None:
         raise StepMissing("the answer is withheld: FirstRead is missing")
-    version = _version(house, view)
+    version = house.versions.get(_registered(house, view))
     values = np.array(unpack_floats(view.inference.profile), dtype=np.float64)
     margins = version.answer(version.contract.profile(values)).margins
     recorded = np.array(unpack_floats(view.inference.answer.margins), dtype=np.float32)
@@ -196,8 +198,11 @@ def instant(milliseconds: int) -> datetime:
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
-def _given(house: House, view: DossierView) -> InferenceGiven:
-    registered = versions.registered_version(house.ledger, view.model, view.model_version)
+def _registered(house: House, view: DossierView) -> RegisteredVersion:
+    return versions.registered_version(house.ledger, view.model, view.model_version)
+
+
+def _given(house: House, view: DossierView, registered: RegisteredVersion) -> InferenceGiven:
     card = registered.card
     header = view.events[0].recorded.header
     shown = view.inference
@@ -211,7 +216,7 @@ def _given(house: House, view: DossierView) -> InferenceGiven:
             title=card.title,
         ),
         prediction=_prediction(registered, shown.answer) if shown else None,
-        explanation=_explanation(_version(house, view), shown) if shown else None,
+        explanation=_explanation(house.versions.get(registered), shown) if shown else None,
         flags=shown.answer.flags if shown else None,
         missing_features=shown.answer.missing_features if shown else None,
         notice=card.regulatory.notice(),
@@ -222,12 +227,6 @@ def _given(house: House, view: DossierView) -> InferenceGiven:
             lapses=instant(header.time) + timedelta(hours=card.lapse_hours),
         ),
         receipt=ReceiptGiven(header=receipt.header, proof=receipt.proof),
-    )
-
-
-def _version(house: House, view: DossierView) -> ServedModel:
-    return house.versions.get(
-        versions.registered_version(house.ledger, view.model, view.model_version)
     )
 
 
