@@ -50,13 +50,15 @@ def serve(
     os.environ["BENTOML_CONFIG_OPTIONS"] = f"services.Garant.workers={workers}"
     import bentoml
 
-    bentoml.serve(
-        "serving.service:Garant",
-        host=host,
-        port=port,
-        working_dir=str(Path(__file__).parent.parent),
-        blocking=True,
-    )
+    # Another service's port and a host by name are the operator's to change, not defects.
+    with refusing((bentoml.exceptions.BentoMLException, OSError)):
+        bentoml.serve(
+            "serving.service:Garant",
+            host=host,
+            port=port,
+            working_dir=str(Path(__file__).parent.parent),
+            blocking=True,
+        )
 
 
 @app.command(epilog="Example: garant token --role clinician --subject 10000000001")

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -221,6 +222,21 @@ def test_settings_that_are_wrong_stop_the_start_with_a_word(tmp_path: Path) -> N
     assert "Traceback" not in stopped.stderr
 
 
+def test_a_port_that_is_taken_and_a_host_by_name_are_said_in_a_line(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        refused = garant("serve", "--port", port, "--home", str(tmp_path))
+    assert refused.returncode == 1
+    assert "in use" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    refused = garant("serve", "--host", "localhost", "--home", str(tmp_path))
+    assert refused.returncode == 1
+    assert "host IP address" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
 # What it shows
 
 
@@ -374,6 +390,25 @@ def test_no_inference_follows_a_suspension_among_two_hundred(
     assert len(made) == given.count("answered") >= 80
     assert max(made) < suspended
     check_ledger(own_home)
+
+
+# In production
+
+
+def test_in_production_test_identities_and_tokens_without_luhns_key_are_refused(
+    home: Home, tmp_path: Path
+) -> None:
+    service = start(home, tmp_path / "service.log", *GARANT_SERVE, GARANT_ENVIRONMENT="production")
+    try:
+        information = {"patient": a_patient(), "recipient": "patient", "models": [MODEL]}
+        with service.client(Role.CLINICIAN, "10000000009") as clinician:
+            given = clinician.post("/v1/patients/information", json=information)
+            assert given.status_code == 422
+            assert [one["field"] for one in given.json()["errors"]] == ["patient.oid"]
+        with service.client(Role.CLINICIAN, "10000000001") as nobody:
+            assert nobody.get("/v1/models").status_code == 401
+    finally:
+        stop(service)
 
 
 # The command line
