@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
+from guarantee.bodies import MemberAppointed, ModelApproved, VoteCast
 from guarantee.identity import Profession
 from guarantee.ledger import Draft, Ledger, Recorded, Request
-from guarantee.protocol import AlreadyDone, Member, ProtocolError, Verdict, Version, version_key
 from guarantee.pseudonyms import Actor
-from guarantee.records import MemberAppointed, ModelApproved, RecordType, VoteCast
+from guarantee.records import RecordType
+from guarantee.refusals import AlreadyDone, ProtocolError
+from guarantee.situations import Member, Verdict, Version, version_key
 from guarantee.versions import RegisteredVersion, registered_version
 
 

@@ -2,24 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 
-from guarantee.card import Language, Mode
-from guarantee.errors import GuaranteeError
-from guarantee.identity import Assurance, Caller, Patient
-from guarantee.leaflet import leaflet_digest
-from guarantee.ledger import Draft, Ledger, Recorded, Request
-from guarantee.protocol import (
-    Dossier,
-    Gate,
-    Information,
-    NotInformed,
-    Objected,
-    Step,
-    UnknownDossier,
-    UnknownInformation,
-)
-from guarantee.pseudonyms import Actor
-from guarantee.records import (
+import rfc8785
+from sqlalchemy import Connection
+
+from guarantee.bodies import (
     Answer,
     Body,
     Corrected,
@@ -33,8 +21,24 @@ from guarantee.records import (
     PatientObjected,
     PatientTold,
     Recipient,
-    RecordType,
 )
+from guarantee.card import Language, Mode
+from guarantee.errors import GuaranteeError
+from guarantee.identity import Assurance, Caller, Patient
+from guarantee.leaflet import leaflet_digest
+from guarantee.ledger import Act, Draft, Ledger, Recorded, Request, withheld_of
+from guarantee.pseudonyms import Actor
+from guarantee.records import Header, RecordType
+from guarantee.refusals import (
+    AnswerWithheld,
+    NotInformed,
+    Objected,
+    UnknownDossier,
+    UnknownInformation,
+)
+from guarantee.signature import SignatureRefused, verify_detached
+from guarantee.signing_keys import own_key
+from guarantee.situations import Dossier, Gate, Information, Step
 from guarantee.versions import RegisteredVersion, registered_version, standing
 
 
@@ -221,11 +225,7 @@ def check_informed(ledger: Ledger, information_id: str, model: str, *, at: int) 
 
 def mode_for(ledger: Ledger, pseudonym: str, model: str, mode: Mode) -> Mode:
     """The mode, tightened while another answer of this model on this patient is withheld."""
-    for recorded in ledger.of_patient(pseudonym, RecordType.INFERENCE_MADE):
-        situation = ledger.get(Dossier, recorded.id)
-        if recorded.header.model == model and situation and situation.step is Step.WITHHELD:
-            return Mode.WITHHELD
-    return mode
+    return Mode.WITHHELD if ledger.withheld_of(pseudonym, model) else mode
 
 
 def record_inference(
@@ -244,11 +244,20 @@ def record_inference(
         Objected: The patient objected in the meantime.
         Suspended: The model was stopped in the meantime.
         NotServing: Another version was promoted in the meantime.
+        AnswerWithheld: Another answer was withheld in the meantime: withhold this one.
     """
+    act: Act | None = None
     if inference.mode is Mode.WITHHELD:
         outcome: str = Step.WITHHELD
     else:
         outcome = "abstained" if "abstained" in inference.answer.flags else Step.ANSWERED
+
+        def act(connection: Connection, _: Header) -> None:
+            if withheld_of(connection, pseudonym, version.name):
+                raise AnswerWithheld(
+                    "another answer on this patient is withheld: its FirstRead is missing"
+                )
+
     return ledger.record(
         Draft(
             type=RecordType.INFERENCE_MADE,
@@ -260,6 +269,7 @@ def record_inference(
             follows=(inference.information_id,),
             model=version.name,
             model_version=version.version,
+            act=act,
         ),
         request,
     )
@@ -296,6 +306,7 @@ def sign_decision(
     decision: Decision,
     label: str | None,
     reason: str | None,
+    signature: str | None = None,
     request: Request | None = None,
 ) -> Recorded:
     """Record the clinician's decision, attested by whoever issued their token.
@@ -303,7 +314,11 @@ def sign_decision(
     Accepting takes the answer's label; overriding names another and says why; disregarding
     names none.
 
+    Args:
+        signature: A detached JWS over `decision_payload` by the clinician's registered key.
+
     Raises:
+        SignatureRefused: No key is registered, or it did not sign this decision.
         UnknownDossier: No such inference.
         StepMissing: The answer is withheld: a first read is missing.
         AlreadyDone: A decision stands.
@@ -314,13 +329,20 @@ def sign_decision(
         label = _decided_label(view.inference.answer, decision, label, reason)
         if label is not None:
             _check_label(ledger, dossier, label)
+    if caller.attestation is None or caller.issuer_key is None:
+        raise SignatureRefused("nothing attests who decides: act with a token")
     body = DecisionSigned(
         decision=decision,
         label=label,
         reason=reason,
-        assurance=Assurance.ISSUER,
-        evidence=caller.evidence,
+        assurance=Assurance.ISSUER if signature is None else Assurance.OWN_KEY,
+        attestation=caller.attestation,
+        issuer_key=caller.issuer_key,
+        signature=signature,
     )
+    if signature is not None:
+        payload = decision_payload(ledger.find(dossier).header, body)
+        verify_detached(signature, payload, own_key(ledger, actor))
     return _follow(
         ledger,
         actor,
@@ -329,6 +351,23 @@ def sign_decision(
         dossier=dossier,
         body=body,
         request=request,
+    )
+
+
+def decision_payload(inference: Header, decision: DecisionSigned) -> bytes:
+    """What a clinician's own key signs: RFC 8785 JSON of the decision and what it is about.
+
+    Its members are `inference` (id), `header_sha256` (of the inference's header, as in its
+    receipt, hexadecimal), `decision`, `label` and `reason`; the last two may be null.
+    """
+    return rfc8785.dumps(
+        {
+            "inference": inference.id,
+            "header_sha256": sha256(inference.encode()).hexdigest(),
+            "decision": decision.decision.value,
+            "label": decision.label,
+            "reason": decision.reason,
+        }
     )
 
 

@@ -1,7 +1,7 @@
 """Who is who: roles, professionals (RPPS) and patients (INS), validated on arrival."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
 from typing import Literal, Self
@@ -43,14 +43,16 @@ class Caller:
     Attributes:
         issuer: The issuer's URL or name, from the token.
         subject: The issuer's identifier of the person: an RPPS number for clinicians.
-        evidence: SHA-256 of the token, which the record of a decision keeps.
+        attestation: The token itself, which the record of a decision keeps, sealed.
+        issuer_key: The issuer's public key that the token was checked with, a JWK.
     """
 
     issuer: str
     subject: str
     role: Role
     name: str | None = None
-    evidence: str | None = None
+    attestation: str | None = field(default=None, repr=False)
+    issuer_key: str | None = None
 
 
 class InvalidIdentity(ValueError):

@@ -12,22 +12,26 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Table, func, insert, select, update
 
+from guarantee.bodies import BODY_TYPES, Body
 from guarantee.checkpoint import InclusionProof, Signer, VerifierKey
 from guarantee.errors import GuaranteeError
 from guarantee.home import Home
 from guarantee.merkle import EMPTY_ROOT, Hash, consistency_path, inclusion_path, leaf_hash
-from guarantee.protocol import ProtocolError, S, advance
+from guarantee.protocol import advance
 from guarantee.pseudonyms import Actor, Pseudonyms
-from guarantee.records import BODY_TYPES, Body, Header, MalformedRecord, RecordType, new_id
-from guarantee.state import StoredState
+from guarantee.records import Header, MalformedRecord, RecordType, new_id
+from guarantee.refusals import ProtocolError
+from guarantee.situations import Dossier, S, Step
+from guarantee.state import StoredState, Trial
 from guarantee.store import (
     BODIES,
     HEAD,
     RECORDS,
     REQUESTS,
     SIGNED,
+    STATES,
     TILES,
     Store,
     StoreUnavailable,
@@ -79,6 +83,7 @@ class Draft:
     Attributes:
         sealed_for: The patient whose key seals the body; none leaves it in clear.
         opens_dossier: Whether the record's own id names its dossier.
+        act: See `Act`.
     """
 
     type: RecordType
@@ -94,6 +99,15 @@ class Draft:
     models: tuple[str, ...] | None = None
     valid_until: int | None = None
     subject: str | None = None
+    act: "Act | None" = None
+
+
+Act = Callable[[Connection, Header], None]
+"""What else must be true, or must change, in the record's own transaction.
+
+Runs once the protocol allows the record; raises a `ProtocolError` to refuse it alone, before it
+writes anything.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +177,7 @@ class _Pending:
     sealed: Sealed
     key_id: str | None
     request: tuple[bytes, bytes] | None
+    act: Act | None
     done: "Future[Recorded]"
 
 
@@ -279,7 +294,7 @@ class Ledger:
             subject=draft.subject,
         )
         blinded = self._blinded(request) if request else None
-        pending = _Pending(header, sealed, draft.sealed_for, blinded, Future())
+        pending = _Pending(header, sealed, draft.sealed_for, blinded, draft.act, Future())
         with self._closing:
             if self._closed:
                 raise LedgerClosed("the log is closed")
@@ -357,44 +372,34 @@ class Ledger:
                 self._edge = Edge.load(head.size, tiles_of(connection))
             edge = self._edge.copy()
             state = StoredState(connection)
-            requests: dict[bytes, tuple[bytes, Recorded]] = {}
-            records, bodies = [], []
+            rows = _Rows(connection)
             # 2.
             for pending in group:
-                repeat = _repeat(connection, requests, pending.request)
+                repeat = _repeat(connection, rows.requested, pending.request)
                 if repeat is not None:
                     outcomes.append(repeat)
                     continue
+                trial = Trial(state)
                 try:
-                    advance(pending.header, state)
+                    advance(pending.header, trial)
+                    if pending.act is not None:
+                        # An act reads the tables: what stands before it must be there.
+                        rows.write()
+                        state.flush()
+                        pending.act(connection, pending.header)
                 except ProtocolError as refusal:
                     outcomes.append(refusal)
                     continue
-                encoded = pending.header.encode()
+                trial.settle()
                 recorded = Recorded(header=pending.header, index=edge.frontier.size)
+                encoded = pending.header.encode()
                 edge.append(leaf_hash(encoded))
-                records.append(_record_row(recorded, encoded))
-                bodies.append(
-                    {
-                        "record_id": recorded.id,
-                        "key_id": pending.key_id,
-                        "stored": pending.sealed.stored,
-                    }
-                )
-                if pending.request is not None:
-                    requests[pending.request[0]] = (pending.request[1], recorded)
+                rows.add(recorded, encoded, pending)
                 outcomes.append(recorded)
-            if not records:
+            if edge.frontier.size == head.size:
                 return head, outcomes
             # 3.
-            connection.execute(insert(RECORDS), records)
-            connection.execute(insert(BODIES), bodies)
-            if requests:
-                rows = [
-                    {"key": key, "digest": digest, "record_id": recorded.id}
-                    for key, (digest, recorded) in requests.items()
-                ]
-                connection.execute(insert(REQUESTS), rows)
+            rows.write()
             state.flush()
             _write_tiles(connection, edge)
             # 4.
@@ -529,6 +534,11 @@ class Ledger:
         """The records of one dossier, in their order."""
         return self._select(RECORDS.c.dossier == dossier)
 
+    def withheld_of(self, pseudonym: str, model: str) -> bool:
+        """Whether an answer of that model on that patient is withheld."""
+        with self.store.reading() as connection:
+            return withheld_of(connection, pseudonym, model)
+
     def of_patient(self, pseudonym: str, kind: RecordType) -> list[Recorded]:
         """The records of one kind sealed for one patient, in their order."""
         sealed = select(BODIES.c.record_id).where(BODIES.c.key_id == pseudonym)
@@ -618,6 +628,22 @@ def entries(connection: Connection) -> Iterator[Entry]:
         )
 
 
+def withheld_of(connection: Connection, pseudonym: str, model: str) -> bool:
+    """Whether an answer of that model on that patient is withheld."""
+    statement = (
+        select(RECORDS.c.id)
+        .join(BODIES, BODIES.c.record_id == RECORDS.c.id)
+        .join(STATES, (STATES.c.kind == Dossier.__name__) & (STATES.c.key == RECORDS.c.id))
+        .where(
+            BODIES.c.key_id == pseudonym,
+            RECORDS.c.model == model,
+            STATES.c.step == Step.WITHHELD.value,
+        )
+        .limit(1)
+    )
+    return connection.scalar(statement) is not None
+
+
 def _write_tiles(connection: Connection, edge: Edge) -> None:
     for tile in edge.changed():
         if tile.replaces:
@@ -630,16 +656,41 @@ def _write_tiles(connection: Connection, edge: Edge) -> None:
             connection.execute(insert(TILES).values(**row))
 
 
-def _record_row(recorded: Recorded, encoded: bytes) -> dict[str, object]:
-    header = recorded.header
-    return {
-        "position": recorded.index,
-        "id": header.id,
-        "type": header.type,
-        "dossier": header.dossier,
-        "model": header.model,
-        "header": encoded,
-    }
+class _Rows:
+    """Rows of a group, written together."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.requested: dict[bytes, tuple[bytes, Recorded]] = {}
+        self._connection = connection
+        self._rows: dict[Table, list[dict[str, object]]] = {RECORDS: [], BODIES: [], REQUESTS: []}
+
+    def add(self, recorded: Recorded, encoded: bytes, pending: _Pending) -> None:
+        """Take one record, its body and its idempotency key."""
+        header = recorded.header
+        self._rows[RECORDS].append(
+            {
+                "position": recorded.index,
+                "id": header.id,
+                "type": header.type,
+                "dossier": header.dossier,
+                "model": header.model,
+                "header": encoded,
+            }
+        )
+        self._rows[BODIES].append(
+            {"record_id": header.id, "key_id": pending.key_id, "stored": pending.sealed.stored}
+        )
+        if pending.request is not None:
+            key, digest = pending.request
+            self.requested[key] = (digest, recorded)
+            self._rows[REQUESTS].append({"key": key, "digest": digest, "record_id": header.id})
+
+    def write(self) -> None:
+        """Insert what was taken since the last time."""
+        for table, rows in self._rows.items():
+            if rows:
+                self._connection.execute(insert(table), rows)
+                rows.clear()
 
 
 def _repeat(

@@ -1,7 +1,7 @@
-"""What the log holds: headers that anyone may read, and bodies that the vault keeps.
+"""What the log holds of a record: its header, which anyone may read.
 
 A header is RFC 8785 JSON and carries nothing clinical or personal; the whole protocol can be
-checked from headers alone. A body is everything else.
+checked from headers alone. All else is in the body: see `guarantee.bodies`.
 """
 
 import base64
@@ -13,14 +13,11 @@ from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal
 
 import rfc8785
-from pydantic import BaseModel, ConfigDict, Field
 
-from guarantee.card import Card, Language, Mode
 from guarantee.errors import GuaranteeError
-from guarantee.identity import Assurance, Profession, Role
+from guarantee.identity import Role
 
 
 class RecordType(StrEnum):
@@ -46,6 +43,18 @@ class RecordType(StrEnum):
     DRIFT_DETECTED = "DriftDetected"
     DRIFT_CLEARED = "DriftCleared"
     MEMBER_APPOINTED = "MemberAppointed"
+    DRAW_ANNOUNCED = "DrawAnnounced"
+    SAMPLE_DRAWN = "SampleDrawn"
+    CASE_REVIEWED = "CaseReviewed"
+    ACCESS_RECORDED = "AccessRecorded"
+    BREAK_GLASS = "BreakGlass"
+    PATIENT_RECTIFIED = "PatientRectified"
+    PATIENT_ERASED = "PatientErased"
+    HOLD_PLACED = "HoldPlaced"
+    KEY_REGISTERED = "KeyRegistered"
+    KEY_ROTATED = "KeyRotated"
+    BACKUP_TAKEN = "BackupTaken"
+    LOG_OPENED = "LogOpened"
 
 
 class MalformedRecord(GuaranteeError):
@@ -157,261 +166,3 @@ def unpack_floats(text: str) -> "array[float]":
     if sys.byteorder == "big":
         values.byteswap()
     return values
-
-
-class Body(BaseModel):
-    """What the vault keeps of a record; encoded as RFC 8785 JSON."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-    def encode(self) -> bytes:
-        """The canonical bytes that the header commits to."""
-        facts: dict[str, Any] = self.model_dump(mode="json", exclude_none=True)
-        return rfc8785.dumps(facts)
-
-
-class Recipient(StrEnum):
-    """Who was told on behalf of whom."""
-
-    PATIENT = "patient"
-    PARENT = "parent"
-    GUARDIAN = "guardian"
-    TRUSTED_PERSON = "trusted_person"
-
-
-class PatientInformed(Body):
-    """That a person was told, before its use, that an AI will be used. CSP L. 4001-3, I."""
-
-    recipient: Recipient
-    recipient_name: str | None = Field(default=None, max_length=200)
-    language: Language = Language.FRENCH
-    leaflet_sha256: dict[str, str] = Field(description="Model to SHA-256 of the leaflet given")
-
-
-class InformationDeferred(Body):
-    """Why a patient could not be informed beforehand; shown to the college."""
-
-    ground: Literal["urgency", "impossibility"]
-    statement: str = Field(min_length=10, max_length=2000)
-
-
-class PatientObjected(Body):
-    """That the patient refuses the AI from now on."""
-
-    recipient: Recipient
-    statement: str | None = Field(default=None, max_length=2000)
-
-
-class Answer(Body):
-    """What a model version answered to one profile.
-
-    Attributes:
-        probabilities: Base64 float32, (n_labels,), in the card's order of labels.
-        margins: Base64 float32, (n_labels,), before calibration.
-        base_values: Base64 float32, (n_labels,): the margins of no information.
-        contributions: Base64 float32, (n_features,), towards `label`'s margin; they and its
-            base value add up to that margin within 1e-4.
-    """
-
-    label: str
-    probability: float
-    probabilities: str
-    margins: str
-    base_values: str
-    contributions: str
-    prediction_set: tuple[str, ...]
-    flags: tuple[str, ...]
-    missing_features: tuple[str, ...]
-
-
-class InferenceMade(Body):
-    """One answer and all that it rests on.
-
-    Attributes:
-        profile: Base64 float32, (n_features,), in the contract's order; NaN where missing.
-        version_digest: SHA-256 of the version that answered.
-        platform: Machine and libraries on which margins are reproducible bit for bit.
-    """
-
-    information_id: str
-    mode: Mode
-    profile: str
-    version_digest: str
-    platform: str
-    answer: Answer
-    notice: str | None = None
-
-
-class FirstRead(Body):
-    """What the clinician thinks before seeing the answer."""
-
-    label: str
-    comment: str | None = Field(default=None, max_length=4000)
-
-
-class Decision(StrEnum):
-    """What the clinician does with the answer."""
-
-    ACCEPTED = "accepted"
-    OVERRIDDEN = "overridden"
-    DISREGARDED = "disregarded"
-
-
-class DecisionSigned(Body):
-    """The clinician's decision, and what the signature is worth.
-
-    Attributes:
-        label: What the clinician decides; none where the answer was disregarded.
-        evidence: SHA-256 of the token by which the issuer attested the signer.
-    """
-
-    decision: Decision
-    label: str | None
-    reason: str | None = Field(default=None, max_length=4000)
-    assurance: Assurance
-    evidence: str | None
-
-
-class PatientTold(Body):
-    """The interpretation that the patient was told. CSP L. 4001-3, I."""
-
-    recipient: Recipient
-    interpretation: str = Field(min_length=1, max_length=4000)
-    language: Language = Language.FRENCH
-
-
-class OutcomeConfirmed(Body):
-    """What the truth turned out to be."""
-
-    label: str
-    source: Literal["pathology", "imaging", "follow_up", "other"]
-    comment: str | None = Field(default=None, max_length=4000)
-
-
-class ReviewLapsed(Body):
-    """That the time on the card went by without a decision."""
-
-    lapse_hours: int
-
-
-class Corrected(Body):
-    """A later word on an earlier record, which stays as it is."""
-
-    corrects: str
-    statement: str = Field(min_length=1, max_length=4000)
-
-
-class ModelRegistered(Body):
-    """A version that the college may vote on.
-
-    Attributes:
-        digest: SHA-256 over the digests of the version's files.
-        run: MLflow's run, for the data scientist.
-    """
-
-    digest: str = Field(pattern=r"^[0-9a-f]{64}$")
-    card: Card
-    run: str
-
-
-class VoteCast(Body):
-    """One member's vote on one version."""
-
-    reason: str | None = Field(default=None, max_length=4000)
-
-
-class ModelApproved(Body):
-    """That the votes it follows make the card's quorum."""
-
-    digest: str
-
-
-class ModelPromoted(Body):
-    """The version that answers from here on."""
-
-    digest: str
-
-
-class ModelSuspended(Body):
-    """Why no answer is given any more."""
-
-    reason: str = Field(min_length=1, max_length=2000)
-
-
-class ModelResumed(Body):
-    """Why answers may be given again."""
-
-    reason: str = Field(min_length=1, max_length=2000)
-
-
-class CohortScored(Body):
-    """An evaluation, not care: a file of profiles and its digest; nobody's answer."""
-
-    cases: int
-    input_sha256: str
-    output_sha256: str
-
-
-class DriftDetected(Body):
-    """What changed between the reference and a window of inferences: aggregates only."""
-
-    cases: int
-    first_index: int
-    last_index: int
-    features: tuple["FeatureDrift", ...]
-    report_sha256: str | None = None
-
-
-class DriftCleared(Body):
-    """That a later window no longer differs."""
-
-    cases: int
-    first_index: int
-    last_index: int
-
-
-class FeatureDrift(Body):
-    """One feature that differs from the reference.
-
-    Attributes:
-        threshold: Of the p-value, corrected for the number of features watched.
-        shift: The means' difference in the reference's standard deviations; none for labels.
-    """
-
-    feature: str
-    test: str
-    p_value: float
-    threshold: float
-    shift: float | None = None
-
-
-class MemberAppointed(Body):
-    """A seat in the college."""
-
-    profession: Profession
-
-
-DriftDetected.model_rebuild()
-
-BODY_TYPES: dict[RecordType, type[Body]] = {
-    kind: body
-    for kind in RecordType
-    for body in Body.__subclasses__()
-    if body.__name__ == kind.value
-}
-
-CLEAR_TYPES = frozenset(
-    {
-        RecordType.MODEL_REGISTERED,
-        RecordType.VOTE_CAST,
-        RecordType.MODEL_APPROVED,
-        RecordType.MODEL_PROMOTED,
-        RecordType.MODEL_SUSPENDED,
-        RecordType.MODEL_RESUMED,
-        RecordType.COHORT_SCORED,
-        RecordType.DRIFT_DETECTED,
-        RecordType.DRIFT_CLEARED,
-        RecordType.MEMBER_APPOINTED,
-    }
-)
-"""Governance and custody: bodies in clear, for the college to read."""

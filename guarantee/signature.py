@@ -12,7 +12,7 @@ from typing import Final
 import rfc8785
 from joserfc import jws, jwt
 from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
+from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from guarantee.errors import GuaranteeError
 
@@ -50,20 +50,24 @@ class PublicKey:
                 raise SignatureRefused("a key is a JSON object (JWK, RFC 7517)")
             if "d" in members:
                 raise SignatureRefused("this is a private key: send the public one, and renew it")
-            key = _import(members)
-            public = {
-                name: value for name, value in key.as_dict(private=False).items() if name != "kid"
-            }
-            return cls(jwk=rfc8785.dumps(public).decode(), thumbprint=key.thumbprint())
+            return cls.of(_import(members))
         except (ValueError, TypeError, KeyError, JoseError) as error:
             raise SignatureRefused("this is no public key (JWK, RFC 7517)") from error
 
-    def key(self) -> Key:
+    @classmethod
+    def of(cls, key: OKPKey | ECKey | RSAKey) -> "PublicKey":
+        """The public half of a key at hand."""
+        public = {
+            name: value for name, value in key.as_dict(private=False).items() if name != "kid"
+        }
+        return cls(jwk=rfc8785.dumps(public).decode(), thumbprint=key.thumbprint())
+
+    def key(self) -> OKPKey | ECKey | RSAKey:
         """The key, to verify with."""
         return _import(json.loads(self.jwk))
 
 
-def _import(members: dict[str, str | list[str]]) -> Key:
+def _import(members: dict[str, str | list[str]]) -> OKPKey | ECKey | RSAKey:
     kinds: dict[str, type[OKPKey | ECKey | RSAKey]] = {
         "OKP": OKPKey,
         "EC": ECKey,
@@ -101,13 +105,15 @@ def verify_detached(signature: str, payload: bytes, key: PublicKey) -> None:
         raise SignatureRefused("the key did not sign this decision") from error
 
 
-def verify_attestation(token: str, key: PublicKey, *, subject: str, at: int) -> None:
+def verify_attestation(token: str, key: PublicKey, *, issuer: str, subject: str, at: int) -> None:
     """Check that an issuer named `subject` in a token that was valid at a time.
 
     Args:
         token: The compact JWT that the signer presented.
         key: The issuer's public key.
-        subject: The `sub` that the token must name.
+        issuer: The `iss` that the token must name.
+        subject: The person whom the token must name: its `sub`, or the number in its
+            `SubjectNameID` behind the digit of its type.
         at: Milliseconds since 1970, as the record claims.
 
     Raises:
@@ -119,7 +125,9 @@ def verify_attestation(token: str, key: PublicKey, *, subject: str, at: int) -> 
         claims = jwt.decode(token, key.key(), algorithms=list(ISSUER_ALGORITHMS)).claims
     except (JoseError, ValueError) as error:
         raise SignatureRefused("the issuer did not sign the attestation") from error
-    if claims.get("sub") != subject:
+    if claims.get("iss") != issuer:
+        raise SignatureRefused("the attestation is another issuer's")
+    if subject not in (claims.get("sub"), str(claims.get("SubjectNameID", ""))[1:]):
         raise SignatureRefused("the attestation names another person than the signer")
     issued, expires = claims.get("iat"), claims.get("exp")
     if not isinstance(issued, (int, float)) or not isinstance(expires, (int, float)):

@@ -8,8 +8,31 @@ from typing import get_args
 from sqlalchemy import Connection, bindparam, insert, select, update
 
 from guarantee.errors import GuaranteeError
-from guarantee.protocol import Dossier, S, Situation
+from guarantee.situations import Dossier, S, Situation
 from guarantee.store import STATES
+
+
+class Trial:
+    """One record's moves, kept apart until it is known to stand."""
+
+    def __init__(self, state: "StoredState") -> None:
+        self._state = state
+        self._moved: dict[tuple[type[Situation], str], tuple[Situation, Situation | None]] = {}
+
+    def get(self, kind: type[S], key: str) -> S | None:
+        """The situation of that kind and key, if there is one."""
+        if (kind, key) in self._moved:
+            return self._moved[kind, key][0]  # type: ignore[return-value]  # keyed by its type
+        return self._state.get(kind, key)
+
+    def put(self, key: str, new: Situation, old: Situation | None) -> None:
+        """Move a situation, for now."""
+        self._moved[type(new), key] = (new, old)
+
+    def settle(self) -> None:
+        """The record stands: move the state for good."""
+        for (_, key), (new, old) in self._moved.items():
+            self._state.put(key, new, old)
 
 
 class StateMoved(GuaranteeError):
@@ -87,6 +110,8 @@ class StoredState:
             )
             if self._connection.execute(statement, moved).rowcount != len(moved):
                 raise StateMoved("another writer moved the state")
+        self._read.update(self._moved)
+        self._moved.clear()
 
 
 def stored_situations(

@@ -7,6 +7,7 @@ So a header also commits to its body: SHA-256 over a domain tag, a 32-byte nonce
 import hmac
 import os
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -135,20 +136,17 @@ class MasterKey:
         return HKDF(SHA256(), 32, salt=None, info=b"garant " + use).derive(self.secret)
 
 
-def secret_file(path: Path, length: int) -> bytes:
-    """The random secret in `path`, made on first use, readable by its owner alone.
+def made_once(path: Path, make: Callable[[], bytes]) -> bytes:
+    """The secret in `path`, made on first use, readable by its owner alone.
 
     Two processes that start together agree: the file appears whole, once.
-
-    Raises:
-        KeyUnavailable: The file does not hold `length` bytes.
     """
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
         handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            os.write(handle, secrets.token_bytes(length))
+            os.write(handle, make())
             os.fsync(handle)
         finally:
             os.close(handle)
@@ -164,7 +162,16 @@ def secret_file(path: Path, length: int) -> bytes:
             os.fsync(folder)
         finally:
             os.close(folder)
-    secret = path.read_bytes()
+    return path.read_bytes()
+
+
+def secret_file(path: Path, length: int) -> bytes:
+    """The random secret of so many bytes in `path`: see `made_once`.
+
+    Raises:
+        KeyUnavailable: The file does not hold `length` bytes.
+    """
+    secret = made_once(path, lambda: secrets.token_bytes(length))
     if len(secret) != length:
         raise KeyUnavailable(f"{path} does not hold {length} bytes: restore it from a backup")
     return secret

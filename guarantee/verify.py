@@ -14,13 +14,16 @@ from pathlib import Path
 
 from sqlalchemy import Connection, select
 
+from guarantee.bodies import BODY_TYPES, SEALED_TYPES
 from guarantee.checkpoint import NoteError, Signer, VerifierKey, verify
 from guarantee.errors import GuaranteeError
 from guarantee.home import Home
 from guarantee.ledger import Entry, entries, origin_of, read_head, tiles_of
 from guarantee.merkle import Frontier, Hash, leaf_hash
-from guarantee.protocol import ProtocolError, Remembered, advance
-from guarantee.records import BODY_TYPES, CLEAR_TYPES, Header, MalformedRecord
+from guarantee.protocol import advance
+from guarantee.records import Header, MalformedRecord
+from guarantee.refusals import ProtocolError
+from guarantee.situations import Remembered
 from guarantee.state import stored_situations
 from guarantee.store import BODIES, KEYS, PEOPLE, RECORDS, SIGNED, Reader, StoreUnavailable
 from guarantee.tiles import WIDTH
@@ -260,7 +263,7 @@ class _Verification:
             self._blame(entry, "the body is missing, and nothing on record says why")
         elif digest_of(entry.stored) != header.vaulted_digest:
             self._blame(entry, "the body is not the one that was recorded")
-        elif (header.commitment is None) != (header.type in CLEAR_TYPES):
+        elif (header.commitment is None) == (header.type in SEALED_TYPES):
             self._blame(entry, "the body is clear where it should be sealed, or the reverse")
         elif (entry.key_id is None) != (header.commitment is None):
             self._blame(entry, "the row names no key for a sealed body, or one for a clear body")

@@ -5,27 +5,14 @@ The log decides what answers; every registry beside it is a projection.
 
 from dataclasses import dataclass
 
+from guarantee.bodies import ModelPromoted, ModelRegistered, ModelResumed, ModelSuspended
 from guarantee.card import Card
+from guarantee.college_thread import missing_votes
 from guarantee.ledger import Draft, Ledger, Recorded, Request
-from guarantee.protocol import (
-    Model,
-    NotServing,
-    Standing,
-    Suspended,
-    UnknownModel,
-    Verdict,
-    Version,
-    missing_votes,
-    version_key,
-)
 from guarantee.pseudonyms import Actor
-from guarantee.records import (
-    ModelPromoted,
-    ModelRegistered,
-    ModelResumed,
-    ModelSuspended,
-    RecordType,
-)
+from guarantee.records import RecordType
+from guarantee.refusals import NotServing, Suspended, UnknownModel
+from guarantee.situations import Model, Standing, Verdict, Version, version_key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,14 +1,11 @@
 """Who calls: bearer tokens of the embedded issuer, in the shape of Pro Santé Connect's."""
 
 import json
-import os
 import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from hashlib import sha256
-from pathlib import Path
 from typing import Final, Self
 
 from joserfc import jwt
@@ -17,6 +14,8 @@ from joserfc.jwk import ECKey
 
 from guarantee.home import Home
 from guarantee.identity import Caller, InvalidIdentity, Role, professional_number
+from guarantee.signature import PublicKey
+from guarantee.vault import made_once
 from serving.errors import ServingError
 
 AUDIENCE: Final = "garant"
@@ -61,7 +60,7 @@ class Issuer:
         """
         path = home.keys / "issuer.jwk"
         try:
-            key = ECKey.import_key(json.loads(_made_once(path)))
+            key = ECKey.import_key(json.loads(made_once(path, _new_key)))
         except (ValueError, JoseError) as error:
             raise IssuerUnavailable(f"{path} holds no key: restore it from a backup") from error
         return cls(key=key, name=f"urn:garant:issuer:{key.thumbprint()}", luhn=luhn)
@@ -129,7 +128,8 @@ class Issuer:
             subject=self._subject(claims),
             role=role,
             name=name if isinstance(name, str) else None,
-            evidence=sha256(token.encode()).hexdigest(),
+            attestation=token,
+            issuer_key=PublicKey.of(self.key).jwk,
         )
 
     def _subject(self, claims: dict[str, object]) -> str:
@@ -154,23 +154,5 @@ def require(caller: Caller, *roles: Role) -> None:
         raise Forbidden(f"this is for {', '.join(roles)}; the token is for {caller.role}")
 
 
-def _made_once(path: Path) -> bytes:
-    """The private key in `path`, made on first use, readable by its owner alone."""
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        made = json.dumps(ECKey.generate_key("P-256").as_dict(private=True)).encode()
-        draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            os.write(handle, made)
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-        try:
-            # A link never replaces: of two workers, the second takes the first one's key.
-            os.link(draft, path)
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
-    return path.read_bytes()
+def _new_key() -> bytes:
+    return json.dumps(ECKey.generate_key("P-256").as_dict(private=True)).encode()

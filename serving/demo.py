@@ -20,7 +20,7 @@ from guarantee import college
 from guarantee.home import Home
 from guarantee.identity import Caller, Profession, Role, ins_key
 from guarantee.ledger import Ledger
-from guarantee.protocol import AlreadyDone
+from guarantee.refusals import AlreadyDone
 from guarantee.verify import verify_home
 from models import registry, tumour_origin
 from models.cohorts import Cohort

@@ -2,18 +2,21 @@
 
 import platform
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final, Literal
 
 import numpy as np
 import xgboost
 
 from guarantee import dossier, versions
+from guarantee.bodies import Answer, InferenceMade
 from guarantee.card import Mode
 from guarantee.dossier import DossierView
 from guarantee.ledger import Request, now_ms
-from guarantee.protocol import Step, StepMissing, Suspended
 from guarantee.pseudonyms import Actor
-from guarantee.records import Answer, InferenceMade, pack_floats, unpack_floats
+from guarantee.records import pack_floats, unpack_floats
+from guarantee.refusals import AnswerWithheld, StepMissing, Suspended
+from guarantee.situations import Step
 from guarantee.versions import RegisteredVersion
 from models import served
 from models.served import ServedModel
@@ -91,15 +94,20 @@ def ask(
         answer=_recordable(answer),
         notice=_notice(registered),
     )
+    record = partial(
+        dossier.record_inference,
+        ledger,
+        actor,
+        pseudonym=patient,
+        version=registered,
+        request=request,
+    )
     try:
-        recorded = dossier.record_inference(
-            ledger,
-            actor,
-            pseudonym=patient,
-            inference=inference,
-            version=registered,
-            request=request,
-        )
+        recorded = record(inference=inference)
+    except AnswerWithheld:
+        # Another answer on this patient was withheld while this one was computed.
+        withheld = inference.model_copy(update={"mode": Mode.WITHHELD})
+        recorded = record(inference=withheld)
     except Suspended:
         # Stopped while it answered: the model's standing tells the reason.
         versions.standing(ledger, name).check_serving()

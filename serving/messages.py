@@ -5,22 +5,21 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
-from guarantee.card import Card, Code, Language, Mode, ModelName, Text
-from guarantee.identity import Patient, Profession
-from guarantee.protocol import Standing, Step, Verdict
-from guarantee.records import (
+from guarantee.bodies import (
     Corrected,
     Decision,
     DecisionSigned,
     FirstRead,
-    Header,
     InformationDeferred,
     OutcomeConfirmed,
     PatientTold,
     Recipient,
-    RecordType,
     ReviewLapsed,
 )
+from guarantee.card import Card, Code, Language, Mode, ModelName, Text
+from guarantee.identity import Patient, Profession
+from guarantee.records import Header, RecordType
+from guarantee.situations import Standing, Step, Verdict
 
 RecordId = Annotated[
     str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", description="A UUID")

@@ -19,8 +19,10 @@ from guarantee.ledger import (
     RequestConflict,
     UnknownRecord,
 )
-from guarantee.protocol import (
+from guarantee.pseudonyms import IdentityMismatch, UnknownPerson
+from guarantee.refusals import (
     AlreadyDone,
+    Erased,
     NotAMember,
     NotApproved,
     NotInformed,
@@ -34,7 +36,7 @@ from guarantee.protocol import (
     UnknownInformation,
     UnknownModel,
 )
-from guarantee.pseudonyms import IdentityMismatch, UnknownPerson
+from guarantee.signature import SignatureRefused
 from guarantee.store import StoreUnavailable
 from models.bundle import DigestMismatch, MalformedBundle
 from models.contract import InvalidFeature, NoKnownFeature
@@ -97,6 +99,8 @@ _TABLE: Final[dict[type[Exception], tuple[HTTPStatus, str]]] = {
     NotApproved: (HTTPStatus.CONFLICT, "Not approved by the college"),
     IdentityMismatch: (HTTPStatus.CONFLICT, "The INS is known under other traits"),
     ProtocolError: (HTTPStatus.CONFLICT, "Out of order"),
+    Erased: (HTTPStatus.GONE, "The patient's records were erased"),
+    SignatureRefused: (HTTPStatus.UNPROCESSABLE_ENTITY, "The signature does not hold"),
     BodyMissing: (HTTPStatus.GONE, "The vault no longer holds it"),
     InvalidFeature: (HTTPStatus.UNPROCESSABLE_ENTITY, "A feature cannot be taken"),
     NoKnownFeature: (HTTPStatus.UNPROCESSABLE_ENTITY, "No feature is given"),

@@ -10,12 +10,13 @@ from pydantic import BaseModel
 
 from guarantee import college, dossier, versions
 from guarantee import ledger as log
+from guarantee.bodies import Corrected, FirstRead, OutcomeConfirmed, PatientObjected, PatientTold
 from guarantee.card import Language, ModelName
 from guarantee.identity import Caller, Role
 from guarantee.leaflet import leaflet, leaflet_digest
 from guarantee.ledger import Recorded
-from guarantee.protocol import NotServing, Step
-from guarantee.records import Corrected, FirstRead, OutcomeConfirmed, PatientObjected, PatientTold
+from guarantee.refusals import NotServing
+from guarantee.situations import Step
 from guarantee.versions import ModelStanding, RegisteredVersion
 from serving import inference
 from serving.auth import Unauthenticated, require

@@ -1,24 +1,29 @@
 """A clinic in a folder: a log with one model approved and promoted, a patient, a clinician."""
 
+import time
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from joserfc import jwt
+from joserfc.jwk import ECKey
+
 from guarantee import college, dossier, versions
-from guarantee.card import Card, Code, Kind, Label, Mode, Regulatory, Reliance, Responsibility, Text
-from guarantee.home import Home
-from guarantee.identity import Caller, Patient, Profession, Role, ins_key
-from guarantee.ledger import Ledger, Recorded, Request
-from guarantee.pseudonyms import Actor
-from guarantee.records import (
+from guarantee.bodies import (
     Answer,
     Decision,
     InferenceMade,
     OutcomeConfirmed,
     PatientTold,
     Recipient,
-    pack_floats,
 )
+from guarantee.card import Card, Code, Kind, Label, Mode, Regulatory, Reliance, Responsibility, Text
+from guarantee.home import Home
+from guarantee.identity import Caller, Patient, Profession, Role, ins_key
+from guarantee.ledger import Ledger, Recorded, Request
+from guarantee.pseudonyms import Actor
+from guarantee.records import pack_floats
+from guarantee.signature import PublicKey
 from guarantee.verify import verify_home
 
 
@@ -47,10 +52,23 @@ CARD = Card(
 )
 
 DIGEST = "ab" * 32
+ISSUER = "https://issuer.test"
+ISSUER_KEY = ECKey.generate_key("P-256")
 
 
 def caller(subject: str, role: Role) -> Caller:
-    return Caller(issuer="https://issuer.test", subject=subject, role=role, evidence="cd" * 32)
+    token = jwt.encode(
+        {"alg": "ES256"},
+        {"iss": ISSUER, "sub": subject, "iat": time.time() - 5, "exp": time.time() + 3600},
+        ISSUER_KEY,
+    )
+    return Caller(
+        issuer=ISSUER,
+        subject=subject,
+        role=role,
+        attestation=token,
+        issuer_key=PublicKey.of(ISSUER_KEY).jwk,
+    )
 
 
 CLINICIAN = caller("899700000001", Role.CLINICIAN)

@@ -3,34 +3,35 @@
 import pytest
 
 from guarantee import college, dossier, versions
-from guarantee.card import Mode
-from guarantee.identity import Profession, Role
-from guarantee.ledger import Request, RequestConflict
-from guarantee.protocol import (
-    AlreadyDone,
-    NotAMember,
-    NotApproved,
-    NotInformed,
-    NotServing,
-    Objected,
-    RoleRefused,
-    Step,
-    StepMissing,
-    Suspended,
-    UnknownDossier,
-    UnknownInformation,
-    UnknownModel,
-)
-from guarantee.pseudonyms import IdentityMismatch
-from guarantee.records import (
+from guarantee.bodies import (
     Corrected,
     Decision,
     FirstRead,
     InformationDeferred,
     PatientObjected,
     Recipient,
-    RecordType,
 )
+from guarantee.card import Mode
+from guarantee.identity import Profession, Role
+from guarantee.ledger import Request, RequestConflict
+from guarantee.pseudonyms import IdentityMismatch
+from guarantee.records import RecordType
+from guarantee.refusals import (
+    AlreadyDone,
+    AnswerWithheld,
+    NotAMember,
+    NotApproved,
+    NotInformed,
+    NotServing,
+    Objected,
+    RoleRefused,
+    StepMissing,
+    Suspended,
+    UnknownDossier,
+    UnknownInformation,
+    UnknownModel,
+)
+from guarantee.situations import Step
 from tests.guarantee.clinic import CARD, Clinic, patient
 
 NOBODY = "00000000-0000-7000-8000-000000000000"
@@ -136,7 +137,8 @@ def test_while_one_answer_is_withheld_the_next_on_that_patient_is_too(clinic: Cl
     pseudonym = clinic.ledger.people.patient(patient())
     assert dossier.mode_for(clinic.ledger, pseudonym, CARD.name, Mode.SHOWN) is Mode.SHOWN
     inference = clinic.infer(clinic.inform(), mode=Mode.WITHHELD).id
-    clinic.inform()
+    with pytest.raises(AnswerWithheld, match="FirstRead"):
+        clinic.infer(clinic.inform())
     assert dossier.mode_for(clinic.ledger, pseudonym, CARD.name, Mode.SHOWN) is Mode.WITHHELD
     dossier.read_first(
         clinic.ledger, clinic.clinician, dossier=inference, read=FirstRead(label="LUNG")

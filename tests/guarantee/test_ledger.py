@@ -19,8 +19,8 @@ from guarantee.home import Home
 from guarantee.identity import Role
 from guarantee.ledger import Ledger, LedgerClosed, LedgerUnavailable, Request, UnknownRecord
 from guarantee.merkle import leaf_hash, verify_consistency
-from guarantee.protocol import AlreadyDone
 from guarantee.records import RecordType
+from guarantee.refusals import AlreadyDone
 from tests.guarantee.clinic import CARD, Clinic, check_ledger
 
 
@@ -31,7 +31,7 @@ def worker(home: Path, body: str, *arguments: str) -> "subprocess.Popen[str]":
         import sys
         from pathlib import Path
         from concurrent.futures import ThreadPoolExecutor
-        from guarantee.protocol import ProtocolError
+        from guarantee.refusals import ProtocolError
         from tests.guarantee.clinic import Clinic
         clinic = Clinic.opened(Path(sys.argv[1]))
         print("ready", flush=True)

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from guarantee.bodies import BODY_TYPES
 from guarantee.identity import Role
-from guarantee.protocol import ProtocolError, Remembered, advance
+from guarantee.protocol import advance
 from guarantee.records import (
-    BODY_TYPES,
     Header,
     MalformedRecord,
     RecordType,
@@ -18,6 +18,8 @@ from guarantee.records import (
     pack_floats,
     unpack_floats,
 )
+from guarantee.refusals import ProtocolError
+from guarantee.situations import Remembered
 
 
 def header(**facts: object) -> Header:

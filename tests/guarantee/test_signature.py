@@ -74,8 +74,10 @@ def test_a_private_key_is_refused_by_name() -> None:
 
 
 def test_an_issuer_attests_one_person_for_a_time() -> None:
-    token = jwt.encode({"alg": "ES256"}, {"sub": "8100", "iat": 1000, "exp": 2000}, EC)
-    verify_attestation(token, public(EC), subject="8100", at=1_500_000)
+    token = jwt.encode({"alg": "ES256"}, {"iss": "i", "sub": "8100", "iat": 1000, "exp": 2000}, EC)
+    verify_attestation(token, public(EC), issuer="i", subject="8100", at=1_500_000)
+    with pytest.raises(SignatureRefused, match="another issuer"):
+        verify_attestation(token, public(EC), issuer="j", subject="8100", at=1_500_000)
     for subject, at, key in (
         ("8101", 1_500_000, EC),
         ("8100", 900_000, EC),
@@ -83,7 +85,7 @@ def test_an_issuer_attests_one_person_for_a_time() -> None:
         ("8100", 1_500_000, ECKey.generate_key("P-256")),
     ):
         with pytest.raises(SignatureRefused):
-            verify_attestation(token, public(key), subject=subject, at=at)
-    timeless = jwt.encode({"alg": "ES256"}, {"sub": "8100"}, EC)
+            verify_attestation(token, public(key), issuer="i", subject=subject, at=at)
+    timeless = jwt.encode({"alg": "ES256"}, {"iss": "i", "sub": "8100"}, EC)
     with pytest.raises(SignatureRefused, match="no time"):
-        verify_attestation(timeless, public(EC), subject="8100", at=1)
+        verify_attestation(timeless, public(EC), issuer="i", subject="8100", at=1)

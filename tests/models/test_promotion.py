@@ -10,8 +10,8 @@ from guarantee import college, versions
 from guarantee.home import Home
 from guarantee.identity import Caller, Profession, Role
 from guarantee.ledger import Ledger
-from guarantee.protocol import AlreadyDone, NotApproved, UnknownModel
 from guarantee.pseudonyms import Actor
+from guarantee.refusals import AlreadyDone, NotApproved, UnknownModel
 from models import registry, shelf
 from models.bundle import DigestMismatch
 from models.promotion import lagging_aliases, promote_version, propose_version, record_registration

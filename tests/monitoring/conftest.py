@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from guarantee import college, dossier, versions
+from guarantee.bodies import Answer, InferenceMade, Recipient
 from guarantee.card import (
     Card,
     Code,
@@ -22,12 +23,12 @@ from guarantee.card import (
     Responsibility,
     Text,
 )
+from guarantee.college_thread import QUORUM
 from guarantee.home import Home
 from guarantee.identity import Caller, Patient, Role, ins_key
 from guarantee.ledger import Ledger
-from guarantee.protocol import QUORUM
 from guarantee.pseudonyms import Actor
-from guarantee.records import Answer, InferenceMade, Recipient, pack_floats
+from guarantee.records import pack_floats
 from models import bundle, shelf
 from models.cohorts import Cohort
 from models.contract import FeatureContract

@@ -4,9 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from guarantee.bodies import DriftCleared, DriftDetected
 from guarantee.identity import Role
-from guarantee.protocol import RoleRefused
-from guarantee.records import DriftCleared, DriftDetected, RecordType
+from guarantee.records import RecordType
+from guarantee.refusals import RoleRefused
 from monitoring.drift import CONFIDENCE, LABEL, Drifted, Stable, Undecided
 from monitoring.watch import NothingToWatch, look, report
 from monitoring.window import expected, latest

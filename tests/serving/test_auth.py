@@ -55,12 +55,13 @@ def test_a_clinician_is_known_by_the_rpps_number_of_pro_sante_connect(issuer: Is
     caller = issuer.verify_token(token)
     assert (caller.subject, caller.role, caller.name) == ("10000000001", Role.CLINICIAN, "Dr A")
     assert caller.issuer == issuer.name
-    assert caller.evidence is not None
+    assert caller.attestation == token
+    assert token not in repr(caller)
 
 
-def test_every_token_differs_and_so_does_its_evidence(issuer: Issuer) -> None:
+def test_every_token_differs_and_so_does_its_attestation(issuer: Issuer) -> None:
     tokens = {issuer.issue(role=Role.DPO, subject="d", lifetime=HOUR) for _ in range(3)}
-    assert len({issuer.verify_token(token).evidence for token in tokens}) == 3
+    assert len({issuer.verify_token(token).attestation for token in tokens}) == 3
 
 
 def test_a_token_lives_its_time_and_half_a_minute_of_clocks_that_differ(issuer: Issuer) -> None:

@@ -1,0 +1,437 @@
+"""What records mean: bodies, which the vault keeps, sealed where they are clinical or personal."""
+
+from datetime import date
+from enum import StrEnum
+from fractions import Fraction
+from typing import Any, Literal
+
+import rfc8785
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from guarantee.card import Card, Language, Mode, ModelName
+from guarantee.identity import Assurance, Patient, Profession
+from guarantee.records import RecordType
+
+
+class Body(BaseModel):
+    """What the vault keeps of a record; encoded as RFC 8785 JSON."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    def encode(self) -> bytes:
+        """The canonical bytes that the header commits to."""
+        facts: dict[str, Any] = self.model_dump(mode="json", exclude_none=True)
+        return rfc8785.dumps(facts)
+
+
+class Recipient(StrEnum):
+    """Who was told on behalf of whom."""
+
+    PATIENT = "patient"
+    PARENT = "parent"
+    GUARDIAN = "guardian"
+    TRUSTED_PERSON = "trusted_person"
+
+
+class PatientInformed(Body):
+    """That a person was told, before its use, that an AI will be used. CSP L. 4001-3, I."""
+
+    recipient: Recipient
+    recipient_name: str | None = Field(default=None, max_length=200)
+    language: Language = Language.FRENCH
+    leaflet_sha256: dict[str, str] = Field(description="Model to SHA-256 of the leaflet given")
+
+
+class InformationDeferred(Body):
+    """Why a patient could not be informed beforehand; shown to the college."""
+
+    ground: Literal["urgency", "impossibility"]
+    statement: str = Field(min_length=10, max_length=2000)
+
+
+class PatientObjected(Body):
+    """That the patient refuses the AI from now on."""
+
+    recipient: Recipient
+    statement: str | None = Field(default=None, max_length=2000)
+
+
+class Answer(Body):
+    """What a model version answered to one profile.
+
+    Attributes:
+        probabilities: Base64 float32, (n_labels,), in the card's order of labels.
+        margins: Base64 float32, (n_labels,), before calibration.
+        base_values: Base64 float32, (n_labels,): the margins of no information.
+        contributions: Base64 float32, (n_features,), towards `label`'s margin; they and its
+            base value add up to that margin within 1e-4.
+    """
+
+    label: str
+    probability: float
+    probabilities: str
+    margins: str
+    base_values: str
+    contributions: str
+    prediction_set: tuple[str, ...]
+    flags: tuple[str, ...]
+    missing_features: tuple[str, ...]
+
+
+class InferenceMade(Body):
+    """One answer and all that it rests on.
+
+    Attributes:
+        profile: Base64 float32, (n_features,), in the contract's order; NaN where missing.
+        version_digest: SHA-256 of the version that answered.
+        platform: Machine and libraries on which margins are reproducible bit for bit.
+    """
+
+    information_id: str
+    mode: Mode
+    profile: str
+    version_digest: str
+    platform: str
+    answer: Answer
+    notice: str | None = None
+
+
+class FirstRead(Body):
+    """What the clinician thinks before seeing the answer."""
+
+    label: str
+    comment: str | None = Field(default=None, max_length=4000)
+
+
+class Decision(StrEnum):
+    """What the clinician does with the answer."""
+
+    ACCEPTED = "accepted"
+    OVERRIDDEN = "overridden"
+    DISREGARDED = "disregarded"
+
+
+class DecisionSigned(Body):
+    """The clinician's decision, and what the signature is worth.
+
+    Attributes:
+        label: What the clinician decides; none where the answer was disregarded.
+        attestation: The token by which an issuer attested the signer.
+        issuer_key: That issuer's public key, a JWK.
+        signature: A detached JWS by the signer's own registered key, where they signed with it.
+    """
+
+    decision: Decision
+    label: str | None
+    reason: str | None = Field(default=None, max_length=4000)
+    assurance: Assurance
+    attestation: str
+    issuer_key: str
+    signature: str | None = None
+
+
+class PatientTold(Body):
+    """The interpretation that the patient was told. CSP L. 4001-3, I."""
+
+    recipient: Recipient
+    interpretation: str = Field(min_length=1, max_length=4000)
+    language: Language = Language.FRENCH
+
+
+class OutcomeConfirmed(Body):
+    """What the truth turned out to be."""
+
+    label: str
+    source: Literal["pathology", "imaging", "follow_up", "other"]
+    comment: str | None = Field(default=None, max_length=4000)
+
+
+class ReviewLapsed(Body):
+    """That the time on the card went by without a decision."""
+
+    lapse_hours: int
+
+
+class Corrected(Body):
+    """A later word on an earlier record, which stays as it is."""
+
+    corrects: str
+    statement: str = Field(min_length=1, max_length=4000)
+
+
+class ModelRegistered(Body):
+    """A version that the college may vote on.
+
+    Attributes:
+        digest: SHA-256 over the digests of the version's files.
+        run: MLflow's run, for the data scientist.
+    """
+
+    digest: str = Field(pattern=r"^[0-9a-f]{64}$")
+    card: Card
+    run: str
+
+
+class VoteCast(Body):
+    """One member's vote on one version.
+
+    Attributes:
+        signature: A detached JWS by the member's own key; needed once a key is registered.
+    """
+
+    reason: str | None = Field(default=None, max_length=4000)
+    signature: str | None = None
+
+
+class ModelApproved(Body):
+    """That the votes it follows make the card's quorum."""
+
+    digest: str
+
+
+class ModelPromoted(Body):
+    """The version that answers from here on."""
+
+    digest: str
+
+
+class ModelSuspended(Body):
+    """Why no answer is given any more."""
+
+    reason: str = Field(min_length=1, max_length=2000)
+
+
+class ModelResumed(Body):
+    """Why answers may be given again."""
+
+    reason: str = Field(min_length=1, max_length=2000)
+
+
+class CohortScored(Body):
+    """An evaluation, not care: a file of profiles and its digest; nobody's answer."""
+
+    cases: int
+    input_sha256: str
+    output_sha256: str
+
+
+class DriftDetected(Body):
+    """What changed between the reference and a window of inferences: aggregates only."""
+
+    cases: int
+    first_index: int
+    last_index: int
+    features: tuple["FeatureDrift", ...]
+    report_sha256: str | None = None
+
+
+class DriftCleared(Body):
+    """That a later window no longer differs."""
+
+    cases: int
+    first_index: int
+    last_index: int
+
+
+class FeatureDrift(Body):
+    """One feature that differs from the reference.
+
+    Attributes:
+        threshold: Of the p-value, corrected for the number of features watched.
+        shift: The means' difference in the reference's standard deviations; none for labels.
+    """
+
+    feature: str
+    test: str
+    p_value: float
+    threshold: float
+    shift: float | None = None
+
+
+class MemberAppointed(Body):
+    """A seat in the college."""
+
+    profession: Profession
+
+
+class DrawAnnounced(Body):
+    """That the college will draw cases, and how, before anyone can know which.
+
+    Attributes:
+        rate: A fraction above 0, at most 1, as "1/20".
+        model: The model whose cases are in the frame; none: every model's.
+        first_index: The frame holds the inferences from this place in the log up to the
+            announcement.
+        secret_sha256: Of 32 bytes that only the college's machine knows yet, hexadecimal.
+    """
+
+    rate: str = Field(pattern=r"^[1-9][0-9]{0,5}/[1-9][0-9]{0,5}$")
+    model: ModelName | None = None
+    first_index: int = Field(ge=0)
+    secret_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+    @field_validator("rate")
+    @classmethod
+    def _rate_is_a_share(cls, rate: str) -> str:
+        if Fraction(rate) > 1:
+            raise ValueError("a rate is at most 1/1")
+        return rate
+
+
+class SampleDrawn(Body):
+    """The secret, and the cases that it draws; anyone can draw them again."""
+
+    secret: str = Field(pattern=r"^[0-9a-f]{64}$")
+    dossiers: tuple[str, ...]
+
+
+class Opinion(StrEnum):
+    """What a member of the college thinks of a case."""
+
+    AGREED = "agreed"
+    DISAGREED = "disagreed"
+    UNCLEAR = "unclear"
+
+
+class CaseReviewed(Body):
+    """One member's review of one drawn case; names no patient and nothing clinical."""
+
+    opinion: Opinion
+    concerns: tuple[
+        Literal["answer", "explanation", "decision", "information", "interpretation", "other"], ...
+    ] = ()
+
+
+class Purpose(StrEnum):
+    """Why somebody looked at a patient's records."""
+
+    CARE = "care"
+    REVIEW = "review"
+    MONITORING = "monitoring"
+    AUDIT = "audit"
+    PATIENT_REQUEST = "patient_request"
+    LITIGATION = "litigation"
+
+
+class AccessRecorded(Body):
+    """That records were read, and why; the header follows what was read."""
+
+    purpose: Purpose
+
+
+class BreakGlass(Body):
+    """That somebody not entitled read a dossier because it could not wait."""
+
+    ground: Literal["urgency", "continuity_of_care", "risk_to_another"]
+
+
+class PatientRectified(Body):
+    """What a patient's identity said before and says now."""
+
+    before: Patient
+    after: Patient
+
+
+class ErasureGround(StrEnum):
+    """Why a patient's records may be erased."""
+
+    RETENTION_ENDED = "retention_ended"
+    UNLAWFUL_PROCESSING = "unlawful_processing"
+    COURT_ORDER = "court_order"
+
+
+class PatientErased(Body):
+    """That a patient's key, identity and bodies were destroyed; the headers stay.
+
+    Attributes:
+        records: Ids of the records whose bodies are gone.
+        backups_expire: The last day on which a backup may still hold them.
+    """
+
+    ground: ErasureGround
+    records: tuple[str, ...]
+    backups_expire: date | None
+
+
+class HoldPlaced(Body):
+    """That a patient's records may not be erased, or may be again."""
+
+    reason: Literal["litigation", "complaint", "inquiry"]
+
+
+class KeyRegistered(Body):
+    """A person's own public key, to verify what they sign."""
+
+    jwk: str = Field(max_length=8192)
+    thumbprint: str = Field(pattern=r"^[A-Za-z0-9_-]{43}$")
+
+
+class KeyRotated(Body):
+    """That every patient's key was wrapped anew under another master key.
+
+    Attributes:
+        old: Fingerprint of the master key that no longer opens anything.
+        new: Fingerprint of the one that does.
+        keys: How many keys were wrapped anew.
+    """
+
+    old: str
+    new: str
+    keys: int
+
+
+class BackupTaken(Body):
+    """A copy of the log at a size; it expires, so that erasure reaches it.
+
+    Attributes:
+        sha256: Of the backup file, hexadecimal.
+    """
+
+    size: int
+    root: str
+    sha256: str
+    expires: date
+
+
+class LogOpened(Body):
+    """That this log goes on from a backup, under another key, after a forced restore.
+
+    Attributes:
+        origin: The log that ended.
+        size: How many records it had.
+        root: Its last root, hexadecimal.
+        checkpoint: Its last signed checkpoint, where one was found.
+    """
+
+    origin: str
+    size: int
+    root: str
+    checkpoint: str | None
+    reason: str = Field(min_length=1, max_length=2000)
+
+
+DriftDetected.model_rebuild()
+
+BODY_TYPES: dict[RecordType, type[Body]] = {
+    kind: body
+    for kind in RecordType
+    for body in Body.__subclasses__()
+    if body.__name__ == kind.value
+}
+
+SEALED_TYPES = frozenset(
+    {
+        RecordType.PATIENT_INFORMED,
+        RecordType.INFORMATION_DEFERRED,
+        RecordType.PATIENT_OBJECTED,
+        RecordType.INFERENCE_MADE,
+        RecordType.FIRST_READ,
+        RecordType.DECISION_SIGNED,
+        RecordType.PATIENT_TOLD,
+        RecordType.OUTCOME_CONFIRMED,
+        RecordType.REVIEW_LAPSED,
+        RecordType.CORRECTED,
+        RecordType.PATIENT_RECTIFIED,
+    }
+)
+"""Clinical or personal: under the patient's key. Governance and custody are in clear."""

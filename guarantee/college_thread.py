@@ -1,0 +1,137 @@
+"""The college's thread: seats, votes, approvals, and cases drawn for review."""
+
+from dataclasses import replace
+from typing import Final
+
+from guarantee.bodies import Opinion
+from guarantee.footing import dossier_of, expect, version_named, version_of
+from guarantee.identity import Profession
+from guarantee.records import Header, RecordType
+from guarantee.refusals import AlreadyDone, NotAMember, NotApproved, StepMissing
+from guarantee.situations import (
+    COLLEGE,
+    College,
+    CollegeStep,
+    Draw,
+    DrawStep,
+    Member,
+    Rule,
+    State,
+    Verdict,
+    Version,
+    View,
+)
+
+QUORUM: Final = frozenset(
+    {Profession.PHYSICIAN, Profession.PARAMEDIC, Profession.PATIENT_REPRESENTATIVE}
+)
+"""The seats whose votes an approval needs at least."""
+
+
+def _vote(header: Header, state: State) -> None:
+    expect(header, outcome=("for", "against"))
+    _, key = version_named(header)
+    version = version_of(header, state)
+    if state.get(Member, header.actor) is None:
+        raise NotAMember("the voter has no seat in the college: MemberAppointed is missing")
+    if header.actor == version.registrar:
+        raise NotAMember("whoever registered a version does not vote on it")
+    if version.step is not Verdict.OPEN:
+        raise AlreadyDone("the college has approved this version")
+    if header.actor in (voter for voter, _ in version.votes):
+        raise AlreadyDone("this member has voted on this version")
+    votes = (*version.votes, (header.actor, header.outcome))
+    state.put(key, replace(version, votes=votes), version)
+
+
+def _approve(header: Header, state: State) -> None:
+    expect(header, outcome=("approved",))
+    _, key = version_named(header)
+    version = version_of(header, state)
+    if version.step is not Verdict.OPEN:
+        raise AlreadyDone("the college has approved this version")
+    missing = missing_votes(version, state)
+    if missing:
+        raise NotApproved("votes are missing: " + ", ".join(missing))
+    state.put(key, replace(version, step=Verdict.APPROVED), version)
+
+
+def missing_votes(version: Version, state: View) -> tuple[str, ...]:
+    """What an approval still needs: a seat of the quorum without a vote for, or a majority."""
+    in_favour = {voter for voter, word in version.votes if word == "for"}
+    seats = {member.step for voter in in_favour if (member := state.get(Member, voter))}
+    missing: list[str] = sorted(QUORUM - seats)
+    if not missing and 2 * len(in_favour) <= len(version.votes):
+        missing = ["a majority"]
+    return tuple(missing)
+
+
+def _appoint(header: Header, state: State) -> None:
+    expect(header, outcome=tuple(Profession))
+    if header.subject is None:
+        raise NotAMember("the appointment names nobody")
+    if state.get(Member, header.subject) is not None:
+        raise AlreadyDone("this person has a seat in the college")
+    founding = state.get(College, COLLEGE) or College(step=CollegeStep.FOUNDING)
+    if founding.step is CollegeStep.SEATED and state.get(Member, header.actor) is None:
+        raise NotAMember("a seated college appoints its members itself")
+    seats = {*founding.seats, header.outcome}
+    step = CollegeStep.SEATED if seats >= QUORUM else CollegeStep.FOUNDING
+    state.put(
+        COLLEGE,
+        College(step=step, seats=tuple(sorted(seats))),
+        state.get(College, COLLEGE),
+    )
+    seat = Member(step=Profession(header.outcome), appointment=header.id)
+    state.put(header.subject, seat, None)
+
+
+def _announce(header: Header, state: State) -> None:
+    expect(header, outcome=("announced",))
+    _seated(header, state)
+    state.put(header.id, Draw(step=DrawStep.ANNOUNCED, announcer=header.actor), None)
+
+
+def _draw(header: Header, state: State) -> None:
+    expect(header, outcome=("drawn",))
+    _seated(header, state)
+    key, draw = _announced(header, state)
+    if draw.step is not DrawStep.ANNOUNCED:
+        raise AlreadyDone("the sample of this announcement was drawn")
+    state.put(key, replace(draw, step=DrawStep.DRAWN, drawn=header.id), draw)
+
+
+def _review(header: Header, state: State) -> None:
+    expect(header, outcome=tuple(Opinion))
+    _seated(header, state)
+    key, draw = _announced(header, state)
+    if draw.step is not DrawStep.DRAWN:
+        raise StepMissing("no sample was drawn yet: SampleDrawn is missing")
+    dossier, _ = dossier_of(header, state)
+    if any(review[:2] == (dossier, header.actor) for review in draw.reviews):
+        raise AlreadyDone("this member has reviewed this case")
+    reviews = (*draw.reviews, (dossier, header.actor, header.outcome))
+    state.put(key, replace(draw, reviews=reviews), draw)
+
+
+def _seated(header: Header, state: State) -> None:
+    if state.get(Member, header.actor) is None:
+        raise NotAMember("the actor has no seat in the college: MemberAppointed is missing")
+
+
+def _announced(header: Header, state: State) -> tuple[str, Draw]:
+    """The announcement that the header follows, first of all."""
+    draw = state.get(Draw, header.follows[0]) if header.follows else None
+    if draw is None:
+        raise StepMissing("no draw was announced: DrawAnnounced is missing")
+    return header.follows[0], draw
+
+
+RULES: Final[dict[RecordType, Rule]] = {
+    RecordType.MEMBER_APPOINTED: _appoint,
+    RecordType.VOTE_CAST: _vote,
+    RecordType.MODEL_APPROVED: _approve,
+    RecordType.DRAW_ANNOUNCED: _announce,
+    RecordType.SAMPLE_DRAWN: _draw,
+    RecordType.CASE_REVIEWED: _review,
+}

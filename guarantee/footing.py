@@ -1,0 +1,72 @@
+"""What a header stands on: the situations that rules of every thread look up."""
+
+from collections.abc import Iterable
+
+from guarantee.records import Header
+from guarantee.refusals import (
+    Erased,
+    NotInformed,
+    ProtocolError,
+    UnknownDossier,
+    UnknownInformation,
+    UnknownModel,
+)
+from guarantee.situations import Dossier, Gate, Information, Model, State, Version, version_key
+
+
+def expect(header: Header, *, outcome: Iterable[str]) -> None:
+    """Check that the header's outcome is one of its type's words."""
+    if header.outcome not in set(outcome):
+        raise ProtocolError(f"{header.type} has no outcome {header.outcome!r}")
+
+
+def exactly(header: Header, count: int, what: str) -> tuple[str, ...]:
+    """The ids that the header follows, which must be so many."""
+    if len(header.follows) != count:
+        raise NotInformed(f"{header.type} follows {what}, and nothing else")
+    return header.follows
+
+
+def information_of(state: State, key: str) -> Information:
+    """The information of that id, which must be there."""
+    information = state.get(Information, key)
+    if information is None:
+        raise UnknownInformation("the log holds no such information of a patient")
+    return information
+
+
+def dossier_of(header: Header, state: State) -> tuple[str, Dossier]:
+    """The key and situation of the header's dossier, which must be there and its own."""
+    dossier = state.get(Dossier, header.dossier) if header.dossier else None
+    if header.dossier is None or dossier is None:
+        raise UnknownDossier("the log holds no such inference")
+    information = state.get(Information, dossier.information)
+    if information is not None and information.step is Gate.ERASED:
+        raise Erased("the patient's records were erased")
+    if (header.model, header.model_version) != (dossier.model, dossier.model_version):
+        raise UnknownDossier("the record names another model than its dossier")
+    return header.dossier, dossier
+
+
+def version_named(header: Header) -> tuple[str, str]:
+    """The model's name and the version's key in the header."""
+    if header.model is None or header.model_version is None:
+        raise UnknownModel(f"{header.type} names no version")
+    return header.model, version_key(header.model, header.model_version)
+
+
+def version_of(header: Header, state: State) -> Version:
+    """The version that the header names, which must be registered."""
+    name, key = version_named(header)
+    version = state.get(Version, key)
+    if version is None:
+        raise UnknownModel(f"no version {header.model_version} of {name} is registered")
+    return version
+
+
+def model_of(header: Header, state: State) -> Model:
+    """The model that the header names, which must be registered."""
+    model = state.get(Model, header.model) if header.model else None
+    if model is None:
+        raise UnknownModel(f"no model {header.model} is registered")
+    return model

@@ -1,0 +1,86 @@
+"""The models' thread: registered, promoted, stopped, resumed, and what is seen of them."""
+
+from dataclasses import replace
+from typing import Final
+
+from guarantee.college_thread import missing_votes
+from guarantee.footing import expect, model_of, version_named, version_of
+from guarantee.records import Header, RecordType
+from guarantee.refusals import AlreadyDone, NotApproved, ProtocolError, StepMissing
+from guarantee.situations import Model, Rule, Standing, State, Verdict, Version
+
+
+def _register(header: Header, state: State) -> None:
+    expect(header, outcome=("registered",))
+    name, key = version_named(header)
+    if state.get(Version, key) is not None:
+        raise AlreadyDone(f"version {header.model_version} of {name} is registered")
+    state.put(key, Version(step=Verdict.OPEN, registration=header.id, registrar=header.actor), None)
+    if state.get(Model, name) is None:
+        state.put(name, Model(step=Standing.REGISTERED), None)
+
+
+def _promote(header: Header, state: State) -> None:
+    expect(header, outcome=("promoted",))
+    name, _ = version_named(header)
+    version = version_of(header, state)
+    if version.step is not Verdict.APPROVED:
+        missing = ", ".join(missing_votes(version, state)) or "ModelApproved"
+        raise NotApproved(f"the college has not approved this version; missing: {missing}")
+    model = model_of(header, state)
+    if model.step is Standing.SERVING and model.version == header.model_version:
+        raise AlreadyDone("this version answers already")
+    # A promotion does not lift a suspension: the college alone resumes.
+    step = model.step if model.step is Standing.SUSPENDED else Standing.SERVING
+    # What drifted away from one version's reference says nothing of the next one's.
+    moved = replace(
+        model, step=step, version=header.model_version, promotion=header.id, drifting=False
+    )
+    state.put(name, moved, model)
+
+
+def _suspend(header: Header, state: State) -> None:
+    expect(header, outcome=("suspended",))
+    model = model_of(header, state)
+    if model.step is Standing.SUSPENDED:
+        raise AlreadyDone("the model is suspended")
+    moved = replace(model, step=Standing.SUSPENDED, cause=header.id)
+    state.put(header.model or "", moved, model)
+
+
+def _resume(header: Header, state: State) -> None:
+    expect(header, outcome=("resumed",))
+    model = model_of(header, state)
+    if model.step is not Standing.SUSPENDED:
+        raise AlreadyDone("the model is not suspended")
+    step = Standing.SERVING if model.version else Standing.REGISTERED
+    state.put(header.model or "", replace(model, step=step, cause=None), model)
+
+
+def _score(header: Header, state: State) -> None:
+    expect(header, outcome=("scored",))
+    version_of(header, state)
+
+
+def _drift(header: Header, state: State) -> None:
+    expect(header, outcome=("drifted", "cleared"))
+    drifted = header.type is RecordType.DRIFT_DETECTED
+    if drifted != (header.outcome == "drifted"):
+        raise ProtocolError("the outcome contradicts the record's type")
+    version_of(header, state)
+    model = model_of(header, state)
+    if not drifted and not model.drifting:
+        raise StepMissing("no drift stands: DriftDetected is missing")
+    if model.drifting != drifted:
+        state.put(header.model or "", replace(model, drifting=drifted), model)
+
+
+RULES: Final[dict[RecordType, Rule]] = {
+    RecordType.MODEL_REGISTERED: _register,
+    RecordType.MODEL_PROMOTED: _promote,
+    RecordType.MODEL_SUSPENDED: _suspend,
+    RecordType.MODEL_RESUMED: _resume,
+    RecordType.COHORT_SCORED: _score,
+    RecordType.DRIFT_DETECTED: _drift,
+    RecordType.DRIFT_CLEARED: _drift,
+}

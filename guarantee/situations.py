@@ -1,0 +1,194 @@
+"""Where the protocol stands: with a patient's information, a dossier, a model, the college.
+
+A situation is what earlier records led to; see `guarantee.protocol` for how records move it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol, TypeVar
+
+from guarantee.identity import Profession
+from guarantee.records import Header
+
+
+class Gate(StrEnum):
+    """The steps of a patient's information."""
+
+    INFORMED = "informed"
+    DEFERRED = "deferred"
+    OBJECTED = "objected"
+    ERASED = "erased"
+
+
+class Step(StrEnum):
+    """The steps of a dossier."""
+
+    WITHHELD = "withheld"
+    ANSWERED = "answered"
+    DECIDED = "decided"
+    TOLD = "told"
+    CONFIRMED = "confirmed"
+
+
+class Standing(StrEnum):
+    """The steps of a model: whether it may answer."""
+
+    REGISTERED = "registered"
+    SERVING = "serving"
+    SUSPENDED = "suspended"
+
+
+class DrawStep(StrEnum):
+    """The steps of a draw of cases."""
+
+    ANNOUNCED = "announced"
+    DRAWN = "drawn"
+
+
+class CollegeStep(StrEnum):
+    """Whether the first seats are being filled, or the college appoints its members itself."""
+
+    FOUNDING = "founding"
+    SEATED = "seated"
+
+
+class KeyStep(StrEnum):
+    """The steps of a person's own key."""
+
+    REGISTERED = "registered"
+
+
+class Verdict(StrEnum):
+    """The steps of a version before the college."""
+
+    OPEN = "open"
+    APPROVED = "approved"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Information:
+    """One `PatientInformed` or `InformationDeferred`, by its record's id."""
+
+    step: Gate
+    models: tuple[str, ...]
+    valid_until: int | None
+    held: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dossier:
+    """One inference, by its record's id."""
+
+    step: Step
+    model: str
+    model_version: str
+    information: str
+    lapsed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """One model, by its name; `version` is the one that answers, `cause` the stopping record."""
+
+    step: Standing
+    version: str | None = None
+    promotion: str | None = None
+    cause: str | None = None
+    drifting: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """One version, by `name/version`; `votes` holds member and word, in the order cast."""
+
+    step: Verdict
+    registration: str
+    registrar: str
+    votes: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One seat of the college, by its holder's pseudonym."""
+
+    step: Profession
+    appointment: str
+
+
+COLLEGE = "college"
+"""The key of the one college."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class College:
+    """The college as a whole: which seats were ever filled."""
+
+    step: CollegeStep
+    seats: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draw:
+    """One announced draw, by its announcement's id.
+
+    Attributes:
+        announcer: Pseudonym of the member who holds the secret.
+        drawn: The record that revealed it.
+        reviews: Dossier, member and opinion, in the order given.
+    """
+
+    step: DrawStep
+    announcer: str
+    drawn: str | None = None
+    reviews: tuple[tuple[str, str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyHolder:
+    """A person's own key, by their pseudonym; `registration` is the record that holds it."""
+
+    step: KeyStep
+    registration: str
+
+
+Situation = Information | Dossier | Model | Version | Member | College | Draw | KeyHolder
+S = TypeVar("S", Information, Dossier, Model, Version, Member, College, Draw, KeyHolder)
+
+
+class View(Protocol):
+    """Where the log's records have led so far, to read."""
+
+    def get(self, kind: type[S], key: str) -> S | None:
+        """The situation of that kind and key, if there is one."""
+
+
+class State(View, Protocol):
+    """Where the log's records have led so far, to move on."""
+
+    def put(self, key: str, new: Situation, old: Situation | None) -> None:
+        """Move a situation from `old` to `new`; `old` is what `get` gave."""
+
+
+class Remembered:
+    """A state in memory, for whoever replays a log."""
+
+    def __init__(self) -> None:
+        self.situations: dict[tuple[type[Situation], str], Situation] = {}
+
+    def get(self, kind: type[S], key: str) -> S | None:
+        """The situation of that kind and key, if there is one."""
+        return self.situations.get((kind, key))  # type: ignore[return-value]  # keyed by its type
+
+    def put(self, key: str, new: Situation, old: Situation | None) -> None:  # noqa: ARG002  # State's
+        """Move a situation."""
+        self.situations[type(new), key] = new
+
+
+Rule = Callable[[Header, State], None]
+"""Moves the state by one header, or raises a `ProtocolError` and leaves it."""
+
+
+def version_key(name: str, version: str) -> str:
+    """The key of a version's situation."""
+    return f"{name}/{version}"
