@@ -5,8 +5,9 @@ from pathlib import Path
 
 from guarantee.home import Home
 from guarantee.ledger import Ledger, Recorded
-from guarantee.protocol import AlreadyDone, Verdict
 from guarantee.pseudonyms import Actor
+from guarantee.refusals import AlreadyDone
+from guarantee.situations import Verdict
 from guarantee.versions import (
     RegisteredVersion,
     model_names,

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from guarantee.bodies import DriftCleared, DriftDetected, FeatureDrift
 from guarantee.home import Home
 from guarantee.ledger import Draft, Ledger, Recorded, Request
 from guarantee.pseudonyms import Actor
-from guarantee.records import DriftCleared, DriftDetected, FeatureDrift, RecordType
+from guarantee.records import RecordType
 from guarantee.versions import standing
 from models import shelf
 from models.served import ServedModel
