@@ -12,7 +12,17 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import ColumnElement, Connection, Table, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    LargeBinary,
+    Table,
+    cast,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from guarantee.bodies import BODY_TYPES, Body
 from guarantee.checkpoint import InclusionProof, Signer, VerifierKey
@@ -608,7 +618,9 @@ def tiles_of(connection: Connection) -> Callable[[int, int], bytes]:
     """A reader of the stored tiles; a missing one is empty."""
 
     def read(level: int, index: int) -> bytes:
-        statement = select(TILES.c.hashes).where(TILES.c.level == level, TILES.c.position == index)
+        statement = select(cast(TILES.c.hashes, LargeBinary)).where(
+            TILES.c.level == level, TILES.c.position == index
+        )
         return connection.scalar(statement) or b""
 
     return read
@@ -617,7 +629,14 @@ def tiles_of(connection: Connection) -> Callable[[int, int], bytes]:
 def entries(connection: Connection) -> Iterator[Entry]:
     """Every row of the log with its body, in the order of their index."""
     statement = (
-        select(RECORDS.c.position, RECORDS.c.id, RECORDS.c.header, BODIES.c.key_id, BODIES.c.stored)
+        select(
+            RECORDS.c.position,
+            RECORDS.c.id,
+            # SQLite lets an edit turn bytes into text: read them as bytes all the same.
+            cast(RECORDS.c.header, LargeBinary).label("header"),
+            BODIES.c.key_id,
+            cast(BODIES.c.stored, LargeBinary).label("stored"),
+        )
         .join_from(RECORDS, BODIES, RECORDS.c.id == BODIES.c.record_id, isouter=True)
         .order_by(RECORDS.c.position)
         .execution_options(yield_per=1000)

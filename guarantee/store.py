@@ -241,6 +241,8 @@ def _sqlite(database: str, *durability: str) -> Engine:
     def _configure(connection: sqlite3.Connection, _: object) -> None:
         # The driver would begin transactions by itself, too late for a consistent view.
         connection.isolation_level = None
+        # Text that an edit made unreadable is for the verifier to name, not to stumble over.
+        connection.text_factory = lambda text: text.decode(errors="surrogateescape")
         for pragma in (
             *durability,
             "secure_delete=ON",

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, LargeBinary, cast, select
 
 from guarantee.bodies import BODY_TYPES, SEALED_TYPES
 from guarantee.checkpoint import NoteError, Signer, VerifierKey, verify
@@ -292,7 +292,9 @@ class _Verification:
 
     def _data_key(self, key_id: str) -> bytes | None:
         if key_id not in self.data_keys:
-            wrapped = self.connection.scalar(select(KEYS.c.wrapped).where(KEYS.c.id == key_id))
+            wrapped = self.connection.scalar(
+                select(cast(KEYS.c.wrapped, LargeBinary)).where(KEYS.c.id == key_id)
+            )
             try:
                 opened = (
                     self.master.unwrap(wrapped, owner=key_id)
@@ -326,7 +328,9 @@ class _Verification:
         return above[offset : offset + _HASH] == root
 
     def _signed_size(self) -> int:
-        rows = self.connection.execute(select(SIGNED.c.size, SIGNED.c.note)).all()
+        rows = self.connection.execute(
+            select(SIGNED.c.size, cast(SIGNED.c.note, LargeBinary).label("note"))
+        ).all()
         if len(rows) != 1:
             self.report.found("the signed checkpoint is missing")
             return 0
@@ -365,7 +369,13 @@ class _Verification:
     def _check_people(self) -> None:
         if self.master is None:
             return
-        for row in self.connection.execute(select(PEOPLE)):
+        for row in self.connection.execute(
+            select(
+                PEOPLE.c.pseudonym,
+                PEOPLE.c.key_id,
+                cast(PEOPLE.c.stored, LargeBinary).label("stored"),
+            )
+        ):
             key = self._data_key(row.key_id)
             try:
                 decrypt(key or b"", row.stored, about=f"identity {row.pseudonym}")

@@ -331,7 +331,16 @@ class _Service:
 
 
 def _start(home: Home) -> _Service:
-    port = _free_port()
+    # Another program may take the port between our look and the service's: then the next one.
+    for _ in range(3):
+        service = _started(home, _free_port())
+        if service is not None:
+            return service
+    raise DemoFailed(f"the service ended at once; see {home.path / 'service.log'}")
+
+
+def _started(home: Home, port: int) -> _Service | None:
+    """The service once it is ready; none where it ended by itself."""
     log = home.path / "service.log"
     command = [sys.executable, "-m", "garant", "serve", "--home", str(home.path)]
     with log.open("ab") as written:
@@ -346,7 +355,7 @@ def _start(home: Home) -> _Service:
     service = _Service(f"http://127.0.0.1:{port}", process)
     for _ in _waiting(_SECONDS_TO_START):
         if process.poll() is not None:
-            raise DemoFailed(f"the service ended at once; see {log}")
+            return None
         try:
             if httpx.get(f"{service.address}/readyz", trust_env=False).is_success:
                 return service
@@ -366,7 +375,6 @@ def _waiting(seconds: int) -> Iterator[None]:
 def _free_port() -> int:
     for wanted in (3000, 0):
         with socket.socket() as candidate:
-            candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 candidate.bind(("127.0.0.1", wanted))
             except OSError:

@@ -4,6 +4,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def home(tmp_path: Path) -> Home:
 
 
 def rows(home: Home) -> list[tuple[int, str, bytes, str | None, bytes]]:
-    with sqlite3.connect(home.database) as connection:
+    with closing(sqlite3.connect(home.database)) as connection:
         return connection.execute(
             "SELECT position, id, header, key_id, stored FROM records"
             " JOIN bodies ON record_id = id ORDER BY position"
@@ -31,9 +32,8 @@ def rows(home: Home) -> list[tuple[int, str, bytes, str | None, bytes]]:
 
 
 def alter(home: Home, statement: str, *values: object) -> None:
-    with sqlite3.connect(home.database) as connection:
+    with closing(sqlite3.connect(home.database)) as connection, connection:
         assert connection.execute(statement, values).rowcount != 0
-    connection.close()
 
 
 def restore(home: Home, database: bytes) -> None:
@@ -72,6 +72,22 @@ def test_one_byte_changed_in_any_body_names_the_record(home: Home) -> None:
             assert record_id in findings(home)
         alter(home, "UPDATE bodies SET stored = ? WHERE record_id = ?", stored, record_id)
     assert verify_home(home).verified
+
+
+def test_bytes_turned_into_text_or_null_by_an_edit_name_the_record(home: Home) -> None:
+    _, record_id, *_ = rows(home)[-1]
+    original = home.database.read_bytes()
+    for table, column, key in (("records", "header", "id"), ("bodies", "stored", "record_id")):
+        for value in (
+            f"substr({column}, 1, 20) || x'00' || substr({column}, 22)",
+            "'text'",
+            "''",
+            "7",
+        ):
+            edit = f"UPDATE {table} SET {column} = {value} WHERE {key} = ?"  # noqa: S608  # ours
+            alter(home, edit, record_id)
+            assert record_id in findings(home), value
+            restore(home, original)
 
 
 def test_any_row_deleted_names_the_record(home: Home) -> None:

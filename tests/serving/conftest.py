@@ -212,3 +212,35 @@ def size(service: Service) -> int:
     """Records in the log."""
     with service.client(None) as anonymous:
         return int(anonymous.get("/v1/ledger/checkpoint").text.split("\n")[1])
+
+
+_WATCH = """
+import os, sys
+
+def watch(event, arguments):
+    if event == "socket.connect":
+        address = arguments[1]
+        if isinstance(address, tuple) and address[0] not in ("127.0.0.1", "::1", "localhost"):
+            print("CALLS OUT", address, file=open(os.environ["WATCHED"], "a"))
+    elif event == "socket.getaddrinfo" and arguments[0] not in (None, "127.0.0.1", "localhost"):
+        print("LOOKS UP", arguments[0], file=open(os.environ["WATCHED"], "a"))
+    elif event == "socket.bind":
+        print("watching", file=open(os.environ["WATCHED"], "a"))
+
+sys.addaudithook(watch)
+"""
+
+
+def watching(folder: Path) -> dict[str, str]:
+    """The environment in which every Python process notes what it calls; see `watched`."""
+    (folder / "watch").mkdir()
+    (folder / "watch" / "sitecustomize.py").write_text(_WATCH)
+    return {
+        "PYTHONPATH": os.pathsep.join([str(folder / "watch"), str(ROOT)]),
+        "WATCHED": str(folder / "watched"),
+    }
+
+
+def watched(folder: Path) -> set[str]:
+    """What those processes noted: calls out of this machine, and that they were watched."""
+    return set((folder / "watched").read_text().splitlines())

@@ -33,6 +33,8 @@ from tests.serving.conftest import (
     informed,
     start,
     stop,
+    watched,
+    watching,
 )
 
 
@@ -130,23 +132,6 @@ def test_the_service_imports_neither_mlflow_nor_evidently() -> None:
     assert found.stdout.strip() == "set()"
 
 
-_WATCH = """
-import os, sys
-
-def watch(event, arguments):
-    if event == "socket.connect":
-        address = arguments[1]
-        if isinstance(address, tuple) and address[0] not in ("127.0.0.1", "::1", "localhost"):
-            print("CALLS OUT", address, file=open(os.environ["WATCHED"], "a"))
-    elif event == "socket.getaddrinfo" and arguments[0] not in (None, "127.0.0.1", "localhost"):
-        print("LOOKS UP", arguments[0], file=open(os.environ["WATCHED"], "a"))
-    elif event == "socket.bind":
-        print("watching", file=open(os.environ["WATCHED"], "a"))
-
-sys.addaudithook(watch)
-"""
-
-
 @pytest.mark.parametrize(
     "command",
     [
@@ -161,20 +146,17 @@ def test_started_either_way_it_answers_calls_nobody_and_stops_at_once(
     # As an operator starts it, who has not told the libraries to keep quiet.
     for name in ("BENTOML_DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
         monkeypatch.delenv(name)
-    (tmp_path / "watch").mkdir()
-    (tmp_path / "watch" / "sitecustomize.py").write_text(_WATCH)
     service = start(
         own_home,
         tmp_path / "service.log",
         *command,
-        PYTHONPATH=os.pathsep.join([str(tmp_path / "watch"), str(ROOT)]),
-        WATCHED=str(tmp_path / "watched"),
+        **watching(tmp_path),
         BENTOML_HOME=str(tmp_path / "bentoml"),
     )
     with service.client(Role.CLINICIAN) as clinician:
         assert asked(clinician)["prediction"]
     assert stop(service) < 10
-    assert set((tmp_path / "watched").read_text().splitlines()) == {"watching"}
+    assert watched(tmp_path) == {"watching"}
     check_ledger(own_home)
 
 
