@@ -1,36 +1,54 @@
-"""The tables, and transactions on them: SQLite now, the same statements elsewhere.
+"""The tables, and transactions on them: the same statements on SQLite and PostgreSQL.
 
-Nothing here knows what a record means. Writers queue on a file lock beside the database,
-because SQLite's own busy handler sleeps up to 100 ms between two tries.
+Nothing here knows what a record means. A change of a table needs a revision in
+`guarantee/migrations`, which makes it.
 """
 
-import fcntl
-import os
-import sqlite3
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import quote
 
 from sqlalchemy import (
     BigInteger,
     Column,
     Connection,
-    Engine,
     Index,
     Integer,
     LargeBinary,
     MetaData,
     String,
     Table,
-    create_engine,
-    event,
 )
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.engine import URL
 
-from guarantee.errors import GuaranteeError
+from guarantee.databases import (
+    Database,
+    StillReadable,
+    StoreUnavailable,
+    UnsupportedDatabase,
+    file_url,
+    open_database,
+    translated,
+)
+from guarantee.migrations import migrate
+
+__all__ = [
+    "BODIES",
+    "HEAD",
+    "KEYS",
+    "METADATA",
+    "PEOPLE",
+    "RECORDS",
+    "REQUESTS",
+    "SIGNED",
+    "STATES",
+    "TILES",
+    "Reader",
+    "StillReadable",
+    "Store",
+    "StoreUnavailable",
+    "UnsupportedDatabase",
+]
 
 METADATA = MetaData()
 
@@ -103,6 +121,21 @@ SIGNED = Table(
 )
 """One row: the last signed checkpoint, written after the head that it signs."""
 
+CHECKPOINTS = Table(
+    "checkpoints",
+    METADATA,
+    Column(
+        "position",
+        BigInteger().with_variant(Integer, "sqlite"),
+        primary_key=True,
+        autoincrement=True,
+    ),
+    Column("size", BigInteger, nullable=False),
+    Column("note", LargeBinary, nullable=False),
+    Column("timestamp", LargeBinary),
+)
+"""Checkpoints that outsiders vouch for: with cosignatures, or a timestamp (RFC 3161, DER)."""
+
 STATES = Table(
     "states",
     METADATA,
@@ -124,20 +157,21 @@ REQUESTS = Table(
 """Idempotency keys and what they recorded: keyed hashes alone."""
 
 
-class StoreUnavailable(GuaranteeError):
-    """The database cannot be read or written; nothing was acknowledged."""
-
-
 class Reader:
     """A database to read, as the verifier does: nothing is made or changed."""
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     @classmethod
-    def open(cls, database: Path) -> "Reader":
-        """Open the SQLite file at `database` without writing to it."""
-        return cls(_sqlite(f"file:{quote(str(database.resolve()))}?mode=ro&uri=true"))
+    def open(cls, where: URL | Path) -> "Reader":
+        """Open a database, or the SQLite file at a path, without writing to it.
+
+        Raises:
+            StoreUnavailable: It cannot be opened.
+            UnsupportedDatabase: Neither SQLite nor PostgreSQL.
+        """
+        return cls(open_database(_url(where), to_write=False))
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -146,39 +180,35 @@ class Reader:
         Raises:
             StoreUnavailable: The database cannot be read.
         """
-        with _translated(), self.engine.connect() as connection, connection.begin():
-            connection.exec_driver_sql("BEGIN")
+        with translated(), self._database.engine.connect() as connection, connection.begin():
+            self._database.begin_reading(connection)
             yield connection
 
     def close(self) -> None:
         """Give the connections back to the system."""
-        self.engine.dispose()
+        self._database.close()
 
 
 class Store(Reader):
-    """A database to write, and the lock that its writers queue on."""
+    """A database to write; its writers queue."""
 
-    def __init__(self, database: Path) -> None:
-        """Open or make the SQLite file at `database`.
+    def __init__(self, where: URL | Path) -> None:
+        """Open a database, or the SQLite file at a path, and bring its tables up to date.
+
+        What is read from it afterwards is durable, whoever wrote it.
 
         Raises:
-            StoreUnavailable: The file cannot be opened, or is no database.
+            StoreUnavailable: It cannot be opened, is no database, or a later Garant's.
+            UnsupportedDatabase: Neither SQLite nor PostgreSQL.
         """
+        super().__init__(open_database(_url(where), to_write=True))
         try:
-            database.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            lock = database.with_suffix(".lock")
-            self._lock = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise StoreUnavailable(f"{database.parent} cannot be written: {error}") from error
-        self._writers = threading.Lock()
-        super().__init__(_sqlite(str(database), "journal_mode=WAL", "synchronous=FULL"))
-        # NORMAL leaves the fsync to the next durable commit, and without checkpoints of its own
-        # this connection never moves unsynced frames into the database.
-        self._notes = _sqlite(
-            str(database), "journal_mode=WAL", "synchronous=NORMAL", "wal_autocheckpoint=0"
-        )
-        with self.writing() as connection:
-            METADATA.create_all(connection)
+            with self.writing() as connection:
+                migrate(connection)
+            self._database.settle()
+        except BaseException:
+            self.close()
+            raise
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -187,7 +217,7 @@ class Store(Reader):
         Raises:
             StoreUnavailable: The outcome is unknown where the commit itself failed.
         """
-        with self._writing(self.engine) as connection:
+        with translated(), self._database.transaction(durable=True) as connection:
             yield connection
 
     @contextmanager
@@ -197,58 +227,33 @@ class Store(Reader):
         Raises:
             StoreUnavailable: The outcome is unknown where the commit itself failed.
         """
-        with self._writing(self._notes) as connection:
+        with translated(), self._database.transaction(durable=False) as connection:
             yield connection
 
-    @contextmanager
-    def _writing(self, engine: Engine) -> Iterator[Connection]:
-        with self._writers:
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
-            try:
-                with _translated(), engine.connect() as connection, connection.begin():
-                    connection.exec_driver_sql("BEGIN IMMEDIATE")
-                    yield connection
-            finally:
-                fcntl.flock(self._lock, fcntl.LOCK_UN)
+    def forget(self) -> None:
+        """Remove from the database's files what committed transactions deleted from the vault.
 
-    def close(self) -> None:
-        """Give the connections and the lock back to the system."""
-        super().close()
-        self._notes.dispose()
-        os.close(self._lock)
+        Call it after the transaction that deleted or replaced rows of `bodies`, `keys` or
+        `people`, and outside of any. Once it returns:
 
+        - SQLite: the pages were overwritten with zeros (secure_delete) and the write-ahead log
+          is empty: a search of the home's files finds none of the bytes. It waits for readers
+          of an older state, up to `PATIENCE_SECONDS`; writers go on meanwhile.
+        - PostgreSQL: the three tables and their indexes were written anew (VACUUM FULL) without
+          the rows, after every transaction ended that could see them. The tables cannot be read
+          or written meanwhile. Copies in the server's write-ahead log stay until the server
+          recycles it, and in replicas, archives and backups until their dates.
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except DBAPIError as error:
-        # The driver's own words alone: SQLAlchemy's hold the statement's parameters.
-        raise StoreUnavailable(f"the database failed: {error.orig}") from None
+        Not covered: what the file system or the disk keeps of freed blocks. The deletion itself
+        is durable already; repeating this call does no harm, and opening a SQLite store empties
+        its write-ahead log too.
+
+        Raises:
+            StillReadable: A reader still uses an older state; end it and call again.
+            StoreUnavailable: The database failed; call again.
+        """
+        self._database.forget((BODIES, KEYS, PEOPLE))
 
 
-def _sqlite(database: str, *durability: str) -> Engine:
-    engine = create_engine(
-        f"sqlite:///{database}",
-        poolclass=QueuePool,
-        pool_size=16,
-        max_overflow=64,
-        hide_parameters=True,
-        connect_args={"check_same_thread": False, "timeout": 30},
-    )
-
-    @event.listens_for(engine, "connect")
-    def _configure(connection: sqlite3.Connection, _: object) -> None:
-        # The driver would begin transactions by itself, too late for a consistent view.
-        connection.isolation_level = None
-        # Text that an edit made unreadable is for the verifier to name, not to stumble over.
-        connection.text_factory = lambda text: text.decode(errors="surrogateescape")
-        for pragma in (
-            *durability,
-            "secure_delete=ON",
-            "foreign_keys=ON",
-            "temp_store=MEMORY",
-        ):
-            connection.execute(f"PRAGMA {pragma}").close()
-
-    return engine
+def _url(where: URL | Path) -> URL:
+    return file_url(where) if isinstance(where, Path) else where
