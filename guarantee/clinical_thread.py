@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Final
 
 from guarantee.bodies import Decision
-from guarantee.footing import dossier_of, exactly, expect, information_of, model_of
+from guarantee.footing import dossier_of, exactly, expect, information_of, model_of, own_key
 from guarantee.records import Header, RecordType
 from guarantee.refusals import (
     AlreadyDone,
@@ -23,6 +23,10 @@ from guarantee.situations import Dossier, Gate, Information, Model, Rule, Standi
 def _inform(header: Header, state: State) -> None:
     expect(header, outcome=(Gate.INFORMED,))
     _open_gate(header, state, Gate.INFORMED)
+    for key in header.follows:
+        deferred = information_of(state, key)
+        if deferred.step is Gate.DEFERRED and set(deferred.models) <= set(header.models or ()):
+            state.put(key, replace(deferred, step=Gate.INFORMED), deferred)
 
 
 def _defer(header: Header, state: State) -> None:
@@ -99,6 +103,7 @@ def _decide(header: Header, state: State) -> None:
         raise StepMissing("the answer is withheld: FirstRead is missing")
     if dossier.step is not Step.ANSWERED:
         raise AlreadyDone("a decision stands: append a correction instead")
+    own_key(header, state)
     state.put(key, replace(dossier, step=Step.DECIDED), dossier)
 
 

@@ -4,22 +4,25 @@ from dataclasses import replace
 from typing import Final
 
 from guarantee.bodies import Opinion
-from guarantee.footing import dossier_of, expect, version_named, version_of
+from guarantee.footing import dossier_of, expect, model_of, own_key, version_named, version_of
 from guarantee.identity import Profession
 from guarantee.records import Header, RecordType
-from guarantee.refusals import AlreadyDone, NotAMember, NotApproved, StepMissing
+from guarantee.refusals import AlreadyDone, NotAMember, NotApproved, OwnKeyNeeded, StepMissing
 from guarantee.situations import (
     COLLEGE,
     College,
     CollegeStep,
     Draw,
     DrawStep,
+    Insider,
     Member,
+    Review,
     Rule,
     State,
     Verdict,
     Version,
     View,
+    review_key,
 )
 
 QUORUM: Final = frozenset(
@@ -32,20 +35,22 @@ def _vote(header: Header, state: State) -> None:
     expect(header, outcome=("for", "against"))
     _, key = version_named(header)
     version = version_of(header, state)
-    if state.get(Member, header.actor) is None:
-        raise NotAMember("the voter has no seat in the college: MemberAppointed is missing")
+    _seated(header, state)
     if header.actor == version.registrar:
         raise NotAMember("whoever registered a version does not vote on it")
     if version.step is not Verdict.OPEN:
         raise AlreadyDone("the college has approved this version")
     if header.actor in (voter for voter, _ in version.votes):
         raise AlreadyDone("this member has voted on this version")
+    if own_key(header, state) is not None and len(header.follows) != 2:
+        raise OwnKeyNeeded("the member has a key of their own: sign the vote with it")
     votes = (*version.votes, (header.actor, header.outcome))
     state.put(key, replace(version, votes=votes), version)
 
 
 def _approve(header: Header, state: State) -> None:
     expect(header, outcome=("approved",))
+    _seated(header, state)
     _, key = version_named(header)
     version = version_of(header, state)
     if version.step is not Verdict.OPEN:
@@ -72,6 +77,8 @@ def _appoint(header: Header, state: State) -> None:
         raise NotAMember("the appointment names nobody")
     if state.get(Member, header.subject) is not None:
         raise AlreadyDone("this person has a seat in the college")
+    if (insider := state.get(Insider, header.subject)) is not None:
+        raise NotAMember(f"this person has acted as {insider.step}: no seat for them")
     founding = state.get(College, COLLEGE) or College(step=CollegeStep.FOUNDING)
     if founding.step is CollegeStep.SEATED and state.get(Member, header.actor) is None:
         raise NotAMember("a seated college appoints its members itself")
@@ -89,7 +96,10 @@ def _appoint(header: Header, state: State) -> None:
 def _announce(header: Header, state: State) -> None:
     expect(header, outcome=("announced",))
     _seated(header, state)
-    state.put(header.id, Draw(step=DrawStep.ANNOUNCED, announcer=header.actor), None)
+    if header.model is not None:
+        model_of(header, state)
+    draw = Draw(step=DrawStep.ANNOUNCED, announcer=header.actor, announced_at=header.time)
+    state.put(header.id, draw, None)
 
 
 def _draw(header: Header, state: State) -> None:
@@ -108,10 +118,10 @@ def _review(header: Header, state: State) -> None:
     if draw.step is not DrawStep.DRAWN:
         raise StepMissing("no sample was drawn yet: SampleDrawn is missing")
     dossier, _ = dossier_of(header, state)
-    if any(review[:2] == (dossier, header.actor) for review in draw.reviews):
+    place = review_key(key, dossier, header.actor)
+    if state.get(Review, place) is not None:
         raise AlreadyDone("this member has reviewed this case")
-    reviews = (*draw.reviews, (dossier, header.actor, header.outcome))
-    state.put(key, replace(draw, reviews=reviews), draw)
+    state.put(place, Review(step=Opinion(header.outcome), draw=key, dossier=dossier), None)
 
 
 def _seated(header: Header, state: State) -> None:

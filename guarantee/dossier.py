@@ -2,9 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 
-import rfc8785
 from sqlalchemy import Connection
 
 from guarantee.bodies import (
@@ -33,11 +31,12 @@ from guarantee.refusals import (
     AnswerWithheld,
     NotInformed,
     Objected,
+    StepMissing,
     UnknownDossier,
     UnknownInformation,
 )
 from guarantee.signature import SignatureRefused, verify_detached
-from guarantee.signing_keys import own_key
+from guarantee.signing_keys import decision_payload, own_key
 from guarantee.situations import Dossier, Gate, Information, Step
 from guarantee.versions import RegisteredVersion, registered_version, standing
 
@@ -128,6 +127,7 @@ def inform(
             outcome=Gate.INFORMED,
             body=body,
             sealed_for=pseudonym,
+            follows=_deferred(ledger, pseudonym, models),
             models=tuple(models),
             valid_until=valid_until,
         ),
@@ -166,6 +166,17 @@ def defer_information(
         request,
     )
     return Informed(recorded=recorded, pseudonym=pseudonym)
+
+
+def _deferred(ledger: Ledger, pseudonym: str, models: Sequence[str]) -> tuple[str, ...]:
+    """The patient's deferred informations that being informed of these models makes good."""
+    return tuple(
+        recorded.id
+        for recorded in ledger.of_patient(pseudonym, RecordType.INFORMATION_DEFERRED)
+        if (information := ledger.get(Information, recorded.id)) is not None
+        and information.step is Gate.DEFERRED
+        and set(information.models) <= set(models)
+    )
 
 
 def object_to_use(
@@ -315,7 +326,7 @@ def sign_decision(
     names none.
 
     Args:
-        signature: A detached JWS over `decision_payload` by the clinician's registered key.
+        signature: A detached JWS over `decision_to_sign` by the clinician's registered key.
 
     Raises:
         SignatureRefused: No key is registered, or it did not sign this decision.
@@ -324,11 +335,10 @@ def sign_decision(
         AlreadyDone: A decision stands.
         InvalidDecision: Label and decision contradict each other.
     """
+    if request is not None and (repeat := ledger.repeated(request)) is not None:
+        return repeat
     view = open_dossier(ledger, dossier)
-    if view.inference is not None:
-        label = _decided_label(view.inference.answer, decision, label, reason)
-        if label is not None:
-            _check_label(ledger, dossier, label)
+    label = _decided_label(ledger, view, decision, label, reason)
     if caller.attestation is None or caller.issuer_key is None:
         raise SignatureRefused("nothing attests who decides: act with a token")
     body = DecisionSigned(
@@ -340,9 +350,16 @@ def sign_decision(
         issuer_key=caller.issuer_key,
         signature=signature,
     )
+    signed_with: tuple[str, ...] = ()
     if signature is not None:
-        payload = decision_payload(ledger.find(dossier).header, body)
-        verify_detached(signature, payload, own_key(ledger, actor))
+        own = own_key(ledger, actor.pseudonym)
+        if own is None:
+            raise SignatureRefused("no key of yours is registered: garant key register")
+        payload = decision_payload(
+            ledger.find(dossier).header, decision=decision, label=label, reason=reason
+        )
+        verify_detached(signature, payload, own[1])
+        signed_with = own[:1]
     return _follow(
         ledger,
         actor,
@@ -351,27 +368,45 @@ def sign_decision(
         dossier=dossier,
         body=body,
         request=request,
+        follows=signed_with,
     )
 
 
-def decision_payload(inference: Header, decision: DecisionSigned) -> bytes:
-    """What a clinician's own key signs: RFC 8785 JSON of the decision and what it is about.
+def decision_to_sign(
+    ledger: Ledger,
+    *,
+    dossier: str,
+    decision: Decision,
+    label: str | None,
+    reason: str | None,
+) -> bytes:
+    """The bytes that a clinician's own key signs: see `signing_keys.decision_payload`.
 
-    Its members are `inference` (id), `header_sha256` (of the inference's header, as in its
-    receipt, hexadecimal), `decision`, `label` and `reason`; the last two may be null.
+    Raises:
+        UnknownDossier: No such inference.
+        StepMissing: The answer is withheld: a first read is missing.
+        InvalidDecision: Label and decision contradict each other.
     """
-    return rfc8785.dumps(
-        {
-            "inference": inference.id,
-            "header_sha256": sha256(inference.encode()).hexdigest(),
-            "decision": decision.decision.value,
-            "label": decision.label,
-            "reason": decision.reason,
-        }
-    )
+    view = open_dossier(ledger, dossier)
+    if view.inference is None:
+        raise StepMissing("the answer is withheld: FirstRead is missing")
+    label = _decided_label(ledger, view, decision, label, reason)
+    inference = ledger.find(dossier).header
+    return decision_payload(inference, decision=decision, label=label, reason=reason)
 
 
 def _decided_label(
+    ledger: Ledger, view: DossierView, decision: Decision, label: str | None, reason: str | None
+) -> str | None:
+    if view.inference is None:
+        return label
+    label = _label_of(view.inference.answer, decision, label, reason)
+    if label is not None:
+        _check_label(ledger, view.id, label)
+    return label
+
+
+def _label_of(
     answer: Answer, decision: Decision, label: str | None, reason: str | None
 ) -> str | None:
     answered, abstained = answer.label, "abstained" in answer.flags
@@ -558,6 +593,7 @@ def _follow(
     dossier: str,
     body: Body,
     request: Request | None,
+    follows: tuple[str, ...] = (),
 ) -> Recorded:
     situation = ledger.get(Dossier, dossier)
     if situation is None:
@@ -570,7 +606,7 @@ def _follow(
             body=body,
             sealed_for=ledger.sealed_for(dossier),
             dossier=dossier,
-            follows=(dossier,),
+            follows=(dossier, *follows),
             model=situation.model,
             model_version=situation.model_version,
         ),

@@ -6,12 +6,22 @@ from guarantee.records import Header
 from guarantee.refusals import (
     Erased,
     NotInformed,
+    OwnKeyNeeded,
     ProtocolError,
     UnknownDossier,
     UnknownInformation,
     UnknownModel,
 )
-from guarantee.situations import Dossier, Gate, Information, Model, State, Version, version_key
+from guarantee.situations import (
+    Dossier,
+    Gate,
+    Information,
+    KeyHolder,
+    Model,
+    State,
+    Version,
+    version_key,
+)
 
 
 def expect(header: Header, *, outcome: Iterable[str]) -> None:
@@ -70,3 +80,16 @@ def model_of(header: Header, state: State) -> Model:
     if model is None:
         raise UnknownModel(f"no model {header.model} is registered")
     return model
+
+
+def own_key(header: Header, state: State) -> str | None:
+    """The registration of the actor's present key, which a signed record follows second.
+
+    Raises:
+        OwnKeyNeeded: The record follows another second record than that one.
+    """
+    holder = state.get(KeyHolder, header.actor)
+    registration = holder.registration if holder is not None else None
+    if len(header.follows) > 1 and header.follows[1:] != (registration,):
+        raise OwnKeyNeeded("the record names another key than its actor's present one: sign again")
+    return registration

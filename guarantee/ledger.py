@@ -576,6 +576,38 @@ class Ledger:
                 RecordType(kind): count for kind, count in connection.execute(statement).tuples()
             }
 
+    def root(self, size: int) -> Hash:
+        """The root of the first `size` records.
+
+        Raises:
+            UnknownRecord: The log has not that many records.
+        """
+        with self.store.reading() as connection:
+            if not 0 <= size <= read_head(connection).size:
+                raise UnknownRecord("the log has not that many records")
+            return TileReader(tiles_of(connection)).root(size)
+
+    def stretch(
+        self, kinds: Iterable[RecordType], *, start: int, end: int, model: str | None = None
+    ) -> Iterator[Recorded]:
+        """Records of these kinds from index `start` to `end`, excluded, in their order."""
+        where = [
+            RECORDS.c.type.in_([kind.value for kind in kinds]),
+            RECORDS.c.position >= start,
+            RECORDS.c.position < end,
+        ]
+        if model is not None:
+            where.append(RECORDS.c.model == model)
+        statement = (
+            select(RECORDS.c.position, RECORDS.c.header)
+            .where(*where)
+            .order_by(RECORDS.c.position)
+            .execution_options(yield_per=1000)
+        )
+        with self.store.reading() as connection:
+            for row in connection.execute(statement):
+                yield _decoded(row.position, row.header)
+
     def page(self, start: int, count: int) -> list[Recorded]:
         """Records from index `start` on, at most `count`."""
         return self._select(RECORDS.c.position >= start, RECORDS.c.position < start + count)

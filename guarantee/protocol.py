@@ -10,7 +10,7 @@ from guarantee import clinical_thread, college_thread, custody_thread, models_th
 from guarantee.identity import Role
 from guarantee.records import Header, RecordType
 from guarantee.refusals import RoleRefused
-from guarantee.situations import Rule, State
+from guarantee.situations import Insider, Member, Rule, State
 
 _RULES: Final[dict[RecordType, Rule]] = {
     **clinical_thread.RULES,
@@ -62,6 +62,9 @@ ROLES: Final[dict[RecordType, frozenset[Role]]] = {
 """Who may append what."""
 
 
+_INSIDERS: Final = _SCIENTIST | _MONITOR | _OPERATOR
+
+
 def advance(header: Header, state: State) -> None:
     """Move `state` by one record.
 
@@ -75,4 +78,17 @@ def advance(header: Header, state: State) -> None:
     if header.role not in ROLES[header.type]:
         allowed = ", ".join(sorted(ROLES[header.type]))
         raise RoleRefused(f"{header.type} is for {allowed}, not for {header.role}")
+    _check_apart(header, state)
     _RULES[header.type](header, state)
+    if header.role in _INSIDERS and state.get(Insider, header.actor) is None:
+        state.put(header.actor, Insider(step=header.role), None)
+
+
+def _check_apart(header: Header, state: State) -> None:
+    """Nobody who makes, runs or watches the models sits in the college, at any time."""
+    if header.role == Role.COLLEGE:
+        insider = state.get(Insider, header.actor)
+        if insider is not None:
+            raise RoleRefused(f"whoever acted as {insider.step} does not act for the college")
+    elif header.role in _INSIDERS and state.get(Member, header.actor) is not None:
+        raise RoleRefused(f"a member of the college does not act as {header.role}")

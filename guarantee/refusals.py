@@ -55,6 +55,10 @@ class NotAMember(ProtocolError):
     """The actor has no seat in the college."""
 
 
+class OwnKeyNeeded(ProtocolError):
+    """The record does not name the key that its actor holds now: sign with that one."""
+
+
 class Erased(ProtocolError):
     """The patient's records were erased; only headers are left."""
 

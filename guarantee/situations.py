@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, TypeVar
 
-from guarantee.identity import Profession
+from guarantee.bodies import Opinion
+from guarantee.identity import Profession, Role
 from guarantee.records import Header
 
 
@@ -134,14 +135,34 @@ class Draw:
 
     Attributes:
         announcer: Pseudonym of the member who holds the secret.
-        drawn: The record that revealed it.
-        reviews: Dossier, member and opinion, in the order given.
+        announced_at: Milliseconds since 1970, as the announcement claims.
+        drawn: The record that revealed the secret.
     """
 
     step: DrawStep
     announcer: str
+    announced_at: int
     drawn: str | None = None
-    reviews: tuple[tuple[str, str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Review:
+    """One member's review of one drawn case, by `announcement/dossier/member`."""
+
+    step: Opinion
+    draw: str
+    dossier: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Insider:
+    """Somebody who made, ran or watched the models, by their pseudonym: no seat in the college.
+
+    Attributes:
+        step: The role in which they first did.
+    """
+
+    step: Role
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,8 +173,22 @@ class KeyHolder:
     registration: str
 
 
-Situation = Information | Dossier | Model | Version | Member | College | Draw | KeyHolder
-S = TypeVar("S", Information, Dossier, Model, Version, Member, College, Draw, KeyHolder)
+Situation = (
+    Information | Dossier | Model | Version | Member | College | Draw | Review | Insider | KeyHolder
+)
+S = TypeVar(
+    "S",
+    Information,
+    Dossier,
+    Model,
+    Version,
+    Member,
+    College,
+    Draw,
+    Review,
+    Insider,
+    KeyHolder,
+)
 
 
 class View(Protocol):
@@ -192,3 +227,8 @@ Rule = Callable[[Header, State], None]
 def version_key(name: str, version: str) -> str:
     """The key of a version's situation."""
     return f"{name}/{version}"
+
+
+def review_key(draw: str, dossier: str, member: str) -> str:
+    """The key of a review's situation."""
+    return f"{draw}/{dossier}/{member}"
