@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import get_args
 
 from sqlalchemy import Connection, bindparam, insert, select, update
@@ -131,7 +131,8 @@ def stored_situations(
 
 
 def _facts(situation: Situation) -> str:
-    return json.dumps(asdict(situation), separators=(",", ":"), sort_keys=True)
+    facts = {name: getattr(situation, name) for name in type(situation).__slots__}
+    return json.dumps(facts, separators=(",", ":"), sort_keys=True)
 
 
 def _situation(kind: type[S], facts: str) -> S:

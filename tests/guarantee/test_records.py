@@ -4,6 +4,7 @@ import json
 import math
 
 import pytest
+import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +12,7 @@ from guarantee.bodies import BODY_TYPES
 from guarantee.identity import Role
 from guarantee.protocol import advance
 from guarantee.records import (
+    HEADER_FIELDS,
     Header,
     MalformedRecord,
     RecordType,
@@ -59,6 +61,11 @@ def test_a_header_reads_back_as_it_was_written() -> None:
         b"\xff",
         header().encode() + b" ",
         header().encode().replace(b'"time":1', b'"time":1.0'),
+        header().encode().replace(b'"time":1', b'"time":true'),
+        header().encode().replace(b'"time":1', b'"time":1,"valid_until":false'),
+        header().encode().replace(b'"outcome":"suspended"', b'"outcome":7'),
+        header().encode().replace(b'"follows":[]', b'"follows":[7]'),
+        header().encode().replace(b'"follows":[]', b'"follows":"abc"'),
         header().encode().replace(b'"follows":[]', b'"follows": []'),
         header().encode().replace(b'"time":1', b'"time":1,"more":2'),
         header().encode().replace(b"ModelSuspended", b"ModelForgotten"),
@@ -92,3 +99,22 @@ def test_a_missing_value_stays_missing() -> None:
         unpack_floats("AAA=")
     with pytest.raises(MalformedRecord):
         unpack_floats("?")
+
+
+@given(
+    st.builds(
+        header,
+        outcome=st.text(),
+        follows=st.lists(st.text()).map(tuple),
+        time=st.integers(0, (1 << 53) - 1),
+        subject=st.none() | st.text(),
+        valid_until=st.none() | st.integers(0, (1 << 53) - 1),
+    )
+)
+def test_the_quick_encoding_of_a_header_is_rfc_8785(written: Header) -> None:
+    facts = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name in HEADER_FIELDS
+        if (value := getattr(written, name)) is not None
+    }
+    assert written.encode() == rfc8785.dumps(facts)
