@@ -1,5 +1,6 @@
 """`garant ledger` and `garant college`, and what every package's commands share."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from guarantee import college
+from guarantee.databases import UnsupportedDatabase, parse_url
 from guarantee.errors import GuaranteeError
 from guarantee.home import Home
 from guarantee.identity import Caller, Profession, Role
@@ -22,10 +24,30 @@ from guarantee.verify import COULD_NOT_CHECK, CouldNotCheck, print_report, verif
 Authenticate = Callable[[Home, str], Caller]
 """Checks a token as over HTTP; `garant.py` puts it into the context, since arrows run down."""
 
-DEFAULT_HOME = Path.home() / ".garant"
+DEFAULT_HOME = Home(Path.home() / ".garant")
+
+
+def _home(named: str | Home) -> Home:
+    """The home at a path, with the database that the environment names."""
+    path = named.path if isinstance(named, Home) else Path(named)
+    server = os.environ.get("GARANT_DATABASE_URL")
+    try:
+        return Home(path, parse_url(server) if server else None)
+    except UnsupportedDatabase as error:
+        raise typer.BadParameter(str(error), param_hint="GARANT_DATABASE_URL") from error
+
+
 HomeOption = Annotated[
-    Path,
-    typer.Option("--home", envvar="GARANT_HOME", help="Where the log, keys and models are kept."),
+    Home,
+    typer.Option(
+        "--home",
+        envvar="GARANT_HOME",
+        parser=_home,
+        metavar="DIRECTORY",
+        show_default="~/.garant",
+        help="Where the log, keys and models are kept; GARANT_DATABASE_URL names a PostgreSQL "
+        "database to keep the log in instead.",
+    ),
 ]
 TokenOption = Annotated[
     str,
@@ -61,11 +83,11 @@ def say_refused(error: Exception) -> None:
 
 
 @contextmanager
-def acting(context: typer.Context, home: Path, token: str) -> Iterator[tuple[Ledger, Actor]]:
+def acting(context: typer.Context, home: Home, token: str) -> Iterator[tuple[Ledger, Actor]]:
     """The log under `home`, and the token's caller as an actor in it."""
     authenticate: Authenticate = context.obj
-    caller = authenticate(Home(home), token)
-    with Ledger.open(Home(home)) as ledger:
+    caller = authenticate(home, token)
+    with Ledger.open(home) as ledger:
         yield ledger, ledger.people.actor(caller)
 
 
@@ -90,7 +112,7 @@ def verify(home: HomeOption = DEFAULT_HOME) -> None:
     """Check every record, body, step and signature: exit 0 verified, 1 tampering, 2 not checked."""
     try:
         with bar("verifying") as progress:
-            report = verify_home(Home(home), progress)
+            report = verify_home(home, progress)
     except CouldNotCheck as error:
         err.print(f"could not check: {error}", markup=False, highlight=False)
         raise typer.Exit(COULD_NOT_CHECK) from error
@@ -100,7 +122,7 @@ def verify(home: HomeOption = DEFAULT_HOME) -> None:
 @ledger_app.command(epilog="Example: garant ledger checkpoint > kept-outside-the-house.txt")
 def checkpoint(home: HomeOption = DEFAULT_HOME) -> None:
     """Print the signed checkpoint: keep it outside the house, and later verify against it."""
-    with refusing(), Ledger.open(Home(home)) as ledger:
+    with refusing(), Ledger.open(home) as ledger:
         typer.echo(ledger.checkpoint(), nl=False)
         err.print(f"verifier key: {ledger.verifier_key}", markup=False, highlight=False)
 
@@ -111,7 +133,7 @@ def proof(
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Print the proof that a record stands in the log; its header goes to stderr."""
-    with refusing(), Ledger.open(Home(home)) as ledger:
+    with refusing(), Ledger.open(home) as ledger:
         receipt = ledger.receipt(record)
     typer.echo(receipt.proof, nl=False)
     typer.echo(receipt.header, err=True)
@@ -120,7 +142,7 @@ def proof(
 @ledger_app.command(epilog="Example: garant ledger stats --home ~/.garant")
 def stats(home: HomeOption = DEFAULT_HOME) -> None:
     """Count the records of each type."""
-    with refusing(), Ledger.open(Home(home)) as ledger:
+    with refusing(), Ledger.open(home) as ledger:
         counts = ledger.counts()
     table = Table("record", "count")
     for kind, count in counts.items():
@@ -172,7 +194,7 @@ def vote(
 @college_app.command(epilog="Example: garant college status")
 def status(home: HomeOption = DEFAULT_HOME) -> None:
     """Show who sits and which versions wait for votes."""
-    with refusing(), Ledger.open(Home(home)) as ledger:
+    with refusing(), Ledger.open(home) as ledger:
         present = college.status(ledger)
     seats = Table("member", "seat", title="Seats")
     for pseudonym, profession in present.members:

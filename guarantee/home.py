@@ -1,19 +1,40 @@
 """The home directory: where a Garant keeps its log, its keys and its models."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from sqlalchemy.engine import URL
+
+from guarantee.databases import file_url
 
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """The layout under one directory; nothing is created by naming it."""
+    """The layout under one directory; nothing is created by naming it.
+
+    Attributes:
+        server: The PostgreSQL database that holds the ledger and the vault, from
+            `databases.parse_url`; without one, the file `database` holds them. May hold a
+            password, so it is never printed.
+    """
 
     path: Path
+    server: URL | None = field(default=None, repr=False)
 
     @property
     def database(self) -> Path:
-        """The embedded SQLite file of the ledger and the vault."""
+        """The embedded SQLite file of the ledger and the vault, where no server holds them."""
         return self.path / "ledger.db"
+
+    @property
+    def url(self) -> URL:
+        """The database that holds the ledger and the vault."""
+        return self.server or file_url(self.database)
+
+    @property
+    def lacks_log(self) -> bool:
+        """Whether there is no log yet, as far as can be told without connecting to a server."""
+        return self.server is None and not self.database.is_file()
 
     @property
     def keys(self) -> Path:

@@ -235,7 +235,7 @@ class Ledger:
             StoreUnavailable: The database cannot be opened.
             KeyUnavailable: A key file is damaged.
         """
-        store = Store(home.database)
+        store = Store(home.url)
         private = signing_key(home.keys / "ledger.key")
         master = MasterKey(secret_file(home.keys / "master.key", 32))
         return cls(store, master, Signer(name=origin_of(private), private=private), clock)

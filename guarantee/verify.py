@@ -107,7 +107,7 @@ def verify_home(home: Home, progress: Progress = lambda _done, _all: None) -> Re
     Raises:
         CouldNotCheck: There is no log, or its key is missing.
     """
-    if not home.database.exists():
+    if home.lacks_log:
         raise CouldNotCheck(f"{home.database} does not exist: name a home with --home")
     key_file = home.keys / "ledger.key"
     if not key_file.exists():
@@ -130,7 +130,7 @@ def _master_key(home: Home) -> MasterKey | None:
 
 @contextmanager
 def _reading(home: Home) -> Iterator[Connection]:
-    store = Reader.open(home.database)
+    store = Reader.open(home.url)
     try:
         with store.reading() as connection:
             yield connection

@@ -61,7 +61,7 @@ def train(
     from models import registry, tumour_origin
     from models.training import Parameters, train
 
-    at = Home(home)
+    at = home
     with refusing(_OURS):
         if card is None:
             recipe = tumour_origin.recipe(name)
@@ -109,7 +109,7 @@ def register(
     from models import registry
     from models.promotion import record_registration
 
-    at = Home(home)
+    at = home
     with refusing(_OURS), acting(context, home, token) as (ledger, actor):
         found = registry.register(at, run or registry.latest_run(at, name))
         recorded = record_registration(at, ledger, actor, name=found.name, version=found.version)
@@ -126,7 +126,7 @@ def list_(home: HomeOption = DEFAULT_HOME) -> None:
     from models import registry
     from models.promotion import lagging_aliases
 
-    at = Home(home)
+    at = home
     with refusing(_OURS), Ledger.open(at) as ledger:
         table = Table("model", "version", "college", "answers", "digest")
         known = {
@@ -172,7 +172,7 @@ def show(
     from guarantee.card import Language
     from models import bundle, registry
 
-    at = Home(home)
+    at = home
     if lang not in set(Language):
         raise typer.BadParameter("lang is fr or en")
     with refusing(_OURS), tempfile.TemporaryDirectory() as scratch:
@@ -231,7 +231,7 @@ def propose(
     from models import registry
     from models.promotion import propose_version
 
-    at = Home(home)
+    at = home
     with refusing(_OURS), acting(context, home, token) as (ledger, _):
         wanted = registry.registration(at, name, version).version
         proposed = propose_version(at, ledger, name=name, version=wanted)
@@ -255,7 +255,7 @@ def promote(
     """Let an approved version answer from here on."""
     from models.promotion import promote_version
 
-    at = Home(home)
+    at = home
     with refusing(_OURS), acting(context, home, token) as (ledger, actor):
         recorded = promote_version(at, ledger, actor, name=name, version=version)
     out.print(f"Record {recorded.id}: {name} {version} answers.", highlight=False)
@@ -308,7 +308,7 @@ def history(
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Show when which version could answer, as the log's records claim."""
-    with refusing(_OURS), Ledger.open(Home(home)) as ledger:
+    with refusing(_OURS), Ledger.open(home) as ledger:
         reigns = versions.history(ledger, name)
     if at is None:
         table = Table("from (UTC)", "record", "answers")
@@ -346,7 +346,7 @@ def score(
     """Evaluate a model on a file; its output is not for care."""
     from models.scoring import score
 
-    at = Home(home)
+    at = home
     with refusing(_OURS), acting(context, home, token) as (ledger, actor):
         model = _evaluated(at, ledger, name, version)
         try:

@@ -1,7 +1,6 @@
 """`garant monitor`: one window, for a person or for cron."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -51,7 +50,7 @@ def run(
     with refusing((ModelsError, MonitoringError)):
         _check_log(home)
         with acting(context, home, token) as (ledger, actor):
-            _each(ledger, name, lambda known: watch.look(ledger, Home(home), actor, known))
+            _each(ledger, name, lambda known: watch.look(ledger, home, actor, known))
 
 
 @app.command(epilog="Example: garant monitor report tumour-origin-microarray")
@@ -59,14 +58,14 @@ def report(name: NameArgument = None, home: HomeOption = DEFAULT_HOME) -> None:
     """Write Evidently's page on the latest inferences; it holds columns, never a case."""
     with refusing((ModelsError, MonitoringError)):
         _check_log(home)
-        with Ledger.open(Home(home)) as ledger:
-            _each(ledger, name, lambda known: watch.report(ledger, Home(home), known))
+        with Ledger.open(home) as ledger:
+            _each(ledger, name, lambda known: watch.report(ledger, home, known))
 
 
-def _check_log(home: Path) -> None:
+def _check_log(home: Home) -> None:
     # Opening a log makes one where there is none: a slip in cron would watch nothing for ever.
-    if not Home(home).database.is_file():
-        raise NothingHere(f"there is no log in {home}: name a home that has one with --home")
+    if home.lacks_log:
+        raise NothingHere(f"there is no log in {home.path}: name a home that has one with --home")
 
 
 def _each(ledger: Ledger, name: str | None, look: Callable[[str], Look]) -> None:

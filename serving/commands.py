@@ -42,7 +42,7 @@ def serve(
 ) -> None:
     """Serve the models over HTTP until it is stopped."""
     with refusing((ServingError,)):
-        settings = Settings.read(os.environ, home=home)
+        settings = Settings.read(os.environ, home=home.path)
     settings.home.bentoml.mkdir(parents=True, exist_ok=True)
     # The workers read the first; BentoML reads the others when it is imported.
     os.environ["GARANT_HOME"] = str(settings.home.path)
@@ -74,7 +74,7 @@ def token(
 ) -> None:
     """Print a token of the embedded issuer; refused in production."""
     with refusing((ServingError, InvalidIdentity)):
-        settings = Settings.read(os.environ, home=home)
+        settings = Settings.read(os.environ, home=home.path)
         if settings.in_production:
             raise IssuerUnavailable(
                 "the embedded issuer gives no token where GARANT_ENVIRONMENT is production"
@@ -111,7 +111,7 @@ def demo(
         bar=bar,
     )
     with refusing((ServingError, ModelsError)):
-        outcome = run(Home(home), teller, keep=keep)
+        outcome = run(home, teller, keep=keep)
     if as_json:
         typer.echo(json.dumps(outcome.as_json()))
     elif outcome.address is not None:

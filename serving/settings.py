@@ -7,16 +7,20 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final, Self
 
+from sqlalchemy.engine import URL
+
+from guarantee.databases import UnsupportedDatabase, parse_url
 from guarantee.home import Home
 from serving.errors import ServingError
 
 PREFIX: Final = "GARANT_"
-_READ_HERE: Final = frozenset({"GARANT_HOME", "GARANT_ENVIRONMENT", "GARANT_TOKEN_HOURS"})
+_READ_HERE: Final = frozenset(
+    {"GARANT_DATABASE_URL", "GARANT_HOME", "GARANT_ENVIRONMENT", "GARANT_TOKEN_HOURS"}
+)
 # Read where they are used: by commands, by cohorts, by tests.
 _READ_ELSEWHERE: Final = frozenset(
     {
         "GARANT_COHORTS",
-        "GARANT_DATABASE_URL",
         "GARANT_MASTER_KEY",
         "GARANT_TEST_CACHE",
         "GARANT_TOKEN",
@@ -40,7 +44,8 @@ class Settings:
     """How this process serves.
 
     Attributes:
-        home: From `GARANT_HOME`; `~/.garant` by default.
+        home: From `GARANT_HOME`; `~/.garant` by default. `GARANT_DATABASE_URL` names the
+            PostgreSQL database that holds its log; without it, a SQLite file in the home does.
         environment: From `GARANT_ENVIRONMENT`.
         token_lifetime: Of the embedded issuer's tokens, from `GARANT_TOKEN_HOURS`.
     """
@@ -71,10 +76,17 @@ class Settings:
             raise InvalidSettings(f"unknown: {', '.join(unknown)}; the variables are {known}")
         path = home or Path(environ.get("GARANT_HOME") or "~/.garant")
         return cls(
-            home=Home(path.expanduser().absolute()),
+            home=Home(path.expanduser().absolute(), _server(environ.get("GARANT_DATABASE_URL"))),
             environment=_environment(environ.get("GARANT_ENVIRONMENT")),
             token_lifetime=_hours(environ.get("GARANT_TOKEN_HOURS")),
         )
+
+
+def _server(url: str | None) -> URL | None:
+    try:
+        return parse_url(url) if url else None
+    except UnsupportedDatabase as error:
+        raise InvalidSettings(f"GARANT_DATABASE_URL: {error}") from error
 
 
 def _environment(word: str | None) -> Environment:
