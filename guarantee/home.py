@@ -52,6 +52,11 @@ class Home:
         return self.path / "bentoml"
 
     @property
+    def monitoring(self) -> Path:
+        """Reports on what the models met."""
+        return self.path / "monitoring"
+
+    @property
     def cohorts(self) -> Path:
         """Cohorts fetched from a package index."""
         return self.path / "cohorts"

@@ -155,7 +155,7 @@ def _record(
 def _keep(home: Home, html: str) -> Path:
     # Named by its digest, which the record holds: a page is never written over.
     page = html.encode()
-    path = home.path / "monitoring" / f"{sha256(page).hexdigest()}.html"
+    path = home.monitoring / f"{sha256(page).hexdigest()}.html"
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(page)
     return path

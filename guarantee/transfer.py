@@ -1,0 +1,106 @@
+"""A log's tables from one database into another: a file for a backup, a server for a restore."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy.engine import URL
+
+from guarantee.errors import GuaranteeError
+from guarantee.merkle import Hash
+from guarantee.store import HEAD, METADATA, RECORDS, SIGNED, Reader, Store
+
+_ROWS: Final = 1000
+
+Progress = Callable[[int, int | None], None]
+"""Told how many records of how many were copied."""
+
+
+class NoLog(GuaranteeError):
+    """The database holds no log."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What a database says of its log; nothing is checked.
+
+    Attributes:
+        note: The last signed checkpoint; it may be over fewer records than `size`.
+    """
+
+    origin: str
+    size: int
+    root: Hash
+    note: str | None
+
+
+def standing(connection: Connection) -> Standing:
+    """What the tables say of their log.
+
+    Raises:
+        NoLog: There is none.
+    """
+    rows = connection.execute(select(HEAD)).all()
+    if len(rows) != 1:
+        raise NoLog("the database does not hold one head")
+    note: bytes | None = connection.scalar(select(SIGNED.c.note))
+    return Standing(
+        origin=rows[0].origin,
+        size=rows[0].size,
+        root=rows[0].root,
+        note=None if note is None else note.decode(),
+    )
+
+
+def copy_out(source: Reader, file: Path, progress: Progress) -> Standing:
+    """Copy a log into a new SQLite file in one view, while writers go on.
+
+    Raises:
+        NoLog: There is none.
+        StoreUnavailable: One of the two failed.
+    """
+    copy = Store(file)
+    try:
+        with source.reading() as there, copy.writing() as here:
+            found = standing(there)
+            _copy(there, here, progress)
+    finally:
+        copy.close()
+    return found
+
+
+def copy_in(file: Path, server: URL, progress: Progress) -> None:
+    """Put the log in a SQLite file in the place of the one on a server, in one transaction.
+
+    A second time changes nothing.
+
+    Raises:
+        StoreUnavailable: One of the two failed.
+    """
+    source, store = Reader.open(file), Store(server)
+    try:
+        with source.reading() as there, store.writing() as here:
+            origin = here.scalar(select(HEAD.c.origin))
+            if origin == standing(there).origin:
+                return
+            for table in reversed(METADATA.sorted_tables):
+                here.execute(delete(table))
+            _copy(there, here, progress)
+        store.forget()
+    finally:
+        source.close()
+        store.close()
+
+
+def _copy(source: Connection, target: Connection, progress: Progress) -> None:
+    total = source.scalar(select(func.count()).select_from(RECORDS)) or 0
+    for table in METADATA.sorted_tables:
+        done = 0
+        rows = source.execute(select(table).execution_options(yield_per=_ROWS))
+        for some in rows.mappings().partitions(_ROWS):
+            target.execute(insert(table), [dict(row) for row in some])
+            if table is RECORDS:
+                done += len(some)
+                progress(done, total)
