@@ -98,14 +98,14 @@ class Clinic:
     clinician: Actor
 
     @classmethod
-    def opened(cls, path: Path) -> "Clinic":
-        home = Home(path)
+    def opened(cls, where: Home | Path) -> "Clinic":
+        home = where if isinstance(where, Home) else Home(where)
         ledger = Ledger.open(home)
         return cls(home, ledger, ledger.people.actor(CLINICIAN))
 
     @classmethod
-    def founded(cls, path: Path) -> "Clinic":
-        clinic = cls.opened(path)
+    def founded(cls, where: Home | Path) -> "Clinic":
+        clinic = cls.opened(where)
         clinic.register("1")
         for profession in list(Profession)[:3]:
             member = clinic.actor(f"member-{profession}", Role.COLLEGE)

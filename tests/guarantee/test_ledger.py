@@ -9,7 +9,6 @@ import textwrap
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -24,7 +23,7 @@ from guarantee.refusals import AlreadyDone
 from tests.guarantee.clinic import CARD, Clinic, check_ledger
 
 
-def worker(home: Path, body: str, *arguments: str) -> "subprocess.Popen[str]":
+def worker(home: Home, body: str, *arguments: str) -> "subprocess.Popen[str]":
     """Another process that opens the same log; it waits for a line before it starts."""
     program = textwrap.dedent(
         """
@@ -32,19 +31,31 @@ def worker(home: Path, body: str, *arguments: str) -> "subprocess.Popen[str]":
         from pathlib import Path
         from concurrent.futures import ThreadPoolExecutor
         from guarantee.refusals import ProtocolError
+        from guarantee.databases import parse_url
+        from guarantee.home import Home
         from tests.guarantee.clinic import Clinic
-        clinic = Clinic.opened(Path(sys.argv[1]))
+        url = sys.stdin.readline().strip()
+        clinic = Clinic.opened(Home(Path(sys.argv[1]), parse_url(url) if url else None))
         print("ready", flush=True)
         sys.stdin.readline()
         """
     ) + textwrap.dedent(body)
-    return subprocess.Popen(
-        [sys.executable, "-c", program, str(home), *arguments],
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(home.path), *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
+    url = home.server.render_as_string(hide_password=False) if home.server else ""
+    tell(process, url)
+    return process
+
+
+def tell(process: "subprocess.Popen[str]", line: str) -> None:
+    assert process.stdin is not None
+    process.stdin.write(f"{line}\n")
+    process.stdin.flush()
 
 
 def start(*workers: "subprocess.Popen[str]") -> None:
@@ -52,9 +63,7 @@ def start(*workers: "subprocess.Popen[str]") -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
     for process in workers:
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
+        tell(process, "")
 
 
 def test_two_hundred_decisions_by_two_processes_on_twenty_dossiers_leave_twenty(
@@ -73,7 +82,7 @@ def test_two_hundred_decisions_by_two_processes_on_twenty_dossiers_leave_twenty(
             print(sum(pool.map(decide, sys.argv[2:] * 5)))
         clinic.ledger.close()
         """
-    workers = [worker(clinic.home.path, deciding, *dossiers) for _ in range(2)]
+    workers = [worker(clinic.home, deciding, *dossiers) for _ in range(2)]
     start(*workers)
     accepted = [int(process.communicate(timeout=120)[0]) for process in workers]
     assert sum(accepted) == 20
@@ -94,7 +103,7 @@ def test_no_inference_follows_a_suspension_in_the_log(clinic: Clinic) -> None:
             print(sum(pool.map(infer, range(100))))
         clinic.ledger.close()
         """
-    workers = [worker(clinic.home.path, inferring, information) for _ in range(2)]
+    workers = [worker(clinic.home, inferring, information) for _ in range(2)]
     start(*workers)
     while len(clinic.ledger.latest(RecordType.INFERENCE_MADE, count=50)) < 20:
         pass
@@ -108,9 +117,9 @@ def test_no_inference_follows_a_suspension_in_the_log(clinic: Clinic) -> None:
 
 
 def test_what_was_acknowledged_before_a_kill_is_there_and_the_log_opens_again(
-    tmp_path: Path,
+    empty_home: Home,
 ) -> None:
-    clinic = Clinic.founded(tmp_path / "home")
+    clinic = Clinic.founded(empty_home)
     information = clinic.inform()
     clinic.ledger.close()
     appending = """
@@ -118,7 +127,7 @@ def test_what_was_acknowledged_before_a_kill_is_there_and_the_log_opens_again(
             print(clinic.infer(sys.argv[2]).id, flush=True)
         """
     for _ in range(3):
-        with worker(clinic.home.path, appending, information) as process:
+        with worker(clinic.home, appending, information) as process:
             start(process)
             assert process.stdout is not None
             acknowledged = [process.stdout.readline().strip() for _ in range(20)]
@@ -199,8 +208,9 @@ def test_one_idempotency_key_asked_at_once_by_many_records_once(clinic: Clinic) 
 
 
 def test_a_log_that_cannot_be_written_acknowledges_nothing_and_goes_on_after(
-    clinic: Clinic,
+    file_clinic: Clinic,
 ) -> None:
+    clinic = file_clinic
     information = clinic.inform()
     size = clinic.ledger.head().size
     with sqlite3.connect(clinic.home.database) as database:
@@ -216,8 +226,8 @@ def test_a_log_that_cannot_be_written_acknowledges_nothing_and_goes_on_after(
     assert clinic.ledger.head().size == size + 1
 
 
-def test_a_closed_log_takes_nothing(tmp_path: Path) -> None:
-    clinic = Clinic.founded(tmp_path / "home")
+def test_a_closed_log_takes_nothing(empty_home: Home) -> None:
+    clinic = Clinic.founded(empty_home)
     scientist = clinic.scientist
     clinic.ledger.close()
     clinic.ledger.close()
@@ -231,9 +241,9 @@ def test_the_log_s_files_are_for_their_owner_alone(clinic: Clinic) -> None:
     assert clinic.home.path.stat().st_mode & 0o077 == 0
 
 
-def test_two_processes_that_open_a_new_home_together_share_one_log(tmp_path: Path) -> None:
-    workers = [worker(tmp_path / "home", "print(clinic.ledger.verifier_key)") for _ in range(3)]
+def test_processes_that_open_a_new_home_together_share_one_log(empty_home: Home) -> None:
+    workers = [worker(empty_home, "print(clinic.ledger.verifier_key)") for _ in range(3)]
     start(*workers)
     keys = {process.communicate(timeout=60)[0] for process in workers}
     assert len(keys) == 1
-    check_ledger(Home(tmp_path / "home"))
+    check_ledger(empty_home)
