@@ -394,19 +394,30 @@ class BackupTaken(Body):
 
 
 class LogOpened(Body):
-    """That this log goes on from a backup, under another key, after a forced restore.
+    """That this log goes on from another, under a key of its own, after a restore.
+
+    Only a restore appends it. The first `shared` records of this log are the other log's first
+    `shared` records, with the same hashes. So a checkpoint of `origin`, signed by
+    `verifier_key`, over at most `shared` records must be consistent with this log; one over more
+    covers records that the restore gave up, as this record declares.
 
     Attributes:
-        origin: The log that ended.
-        size: How many records it had.
-        root: Its last root, hexadecimal.
+        origin: The log that ended: its key signs nothing any more.
+        size: How many records it had, as far as the restore could know.
+        root: Its root at that size, hexadecimal.
+        shared: How many of its first records this log begins with; 0 where it was replaced by
+            another log.
         checkpoint: Its last signed checkpoint, where one was found.
+        verifier_key: Its vkey, where one was found; `origin` is derived from it by
+            `guarantee.ledger.origin_of`, so that it cannot be another's.
     """
 
     origin: str
     size: int
     root: str
+    shared: int
     checkpoint: str | None
+    verifier_key: str | None
     reason: str = Field(min_length=1, max_length=2000)
 
 
