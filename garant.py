@@ -53,9 +53,15 @@ _ROOMS: Final = (
     ),
     _Room(
         "college",
-        "The college of human guarantee: seats and votes.",
-        module="guarantee.commands",
+        "The college of human guarantee: seats, votes, draws and reviews.",
+        module="guarantee.college_commands",
         attribute="college_app",
+    ),
+    _Room(
+        "key",
+        "Your own key: make it, register it, sign with it.",
+        module="guarantee.key_commands",
+        attribute="key_app",
     ),
     _Room(
         "monitor",

@@ -293,13 +293,22 @@ class Opinion(StrEnum):
     UNCLEAR = "unclear"
 
 
+class Concern(StrEnum):
+    """What a member of the college finds wrong with a case."""
+
+    ANSWER = "answer"
+    EXPLANATION = "explanation"
+    DECISION = "decision"
+    INFORMATION = "information"
+    INTERPRETATION = "interpretation"
+    OTHER = "other"
+
+
 class CaseReviewed(Body):
     """One member's review of one drawn case; names no patient and nothing clinical."""
 
     opinion: Opinion
-    concerns: tuple[
-        Literal["answer", "explanation", "decision", "information", "interpretation", "other"], ...
-    ] = ()
+    concerns: tuple[Concern, ...] = ()
 
 
 class Purpose(StrEnum):
@@ -314,15 +323,26 @@ class Purpose(StrEnum):
 
 
 class AccessRecorded(Body):
-    """That records were read, and why; the header follows what was read."""
+    """That somebody read, and why: the header's dossier, or all that is held on its subject.
+
+    As it stood at that place in the log.
+    """
 
     purpose: Purpose
+
+
+class Glass(StrEnum):
+    """Why somebody not entitled had to read a dossier."""
+
+    URGENCY = "urgency"
+    CONTINUITY_OF_CARE = "continuity_of_care"
+    RISK_TO_ANOTHER = "risk_to_another"
 
 
 class BreakGlass(Body):
     """That somebody not entitled read a dossier because it could not wait."""
 
-    ground: Literal["urgency", "continuity_of_care", "risk_to_another"]
+    ground: Glass
 
 
 class PatientRectified(Body):
@@ -343,8 +363,11 @@ class ErasureGround(StrEnum):
 class PatientErased(Body):
     """That a patient's key, identity and bodies were destroyed; the headers stay.
 
+    The same transaction destroyed them. So a missing body is accounted for if, and only if, a
+    `PatientErased` names its record; and the key of the header's subject is gone.
+
     Attributes:
-        records: Ids of the records whose bodies are gone.
+        records: Ids of the records whose bodies are gone: every one sealed for the patient.
         backups_expire: The last day on which a backup may still hold them.
     """
 
@@ -353,10 +376,18 @@ class PatientErased(Body):
     backups_expire: date | None
 
 
+class HoldReason(StrEnum):
+    """What a patient's records are kept for."""
+
+    LITIGATION = "litigation"
+    COMPLAINT = "complaint"
+    INQUIRY = "inquiry"
+
+
 class HoldPlaced(Body):
     """That a patient's records may not be erased, or may be again."""
 
-    reason: Literal["litigation", "complaint", "inquiry"]
+    reason: HoldReason
 
 
 class KeyRegistered(Body):
@@ -367,7 +398,7 @@ class KeyRegistered(Body):
 
 
 class KeyRotated(Body):
-    """That every patient's key was wrapped anew under another master key.
+    """That every key was wrapped anew under another master key.
 
     Attributes:
         old: Fingerprint of the master key that no longer opens anything.

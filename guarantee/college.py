@@ -1,14 +1,28 @@
-"""The college of human guarantee: its seats, its votes, and what they decide."""
+"""The college of human guarantee: its seats, its votes, and what waits for it."""
 
 from dataclasses import dataclass
 
 from guarantee.bodies import MemberAppointed, ModelApproved, VoteCast
+from guarantee.college_thread import QUORUM
 from guarantee.identity import Profession
-from guarantee.ledger import Draft, Ledger, Recorded, Request
+from guarantee.ledger import Draft, Ledger, Recorded, Request, now_ms
 from guarantee.pseudonyms import Actor
 from guarantee.records import RecordType
-from guarantee.refusals import AlreadyDone, ProtocolError
-from guarantee.situations import Member, Verdict, Version, version_key
+from guarantee.refusals import AlreadyDone, NotAMember, ProtocolError, UnknownModel
+from guarantee.review import Disagreement, DrawStanding, disagreement, draws
+from guarantee.signature import SignatureRefused, verify_detached
+from guarantee.signing_keys import own_key, vote_payload
+from guarantee.situations import (
+    Dossier,
+    Gate,
+    Information,
+    KeyHolder,
+    Member,
+    Step,
+    Verdict,
+    Version,
+    version_key,
+)
 from guarantee.versions import RegisteredVersion, registered_version
 
 
@@ -21,11 +35,50 @@ class Vote:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CollegeStatus:
-    """Who sits, and what waits for a vote."""
+class Seat:
+    """One member.
 
-    members: tuple[tuple[str, Profession], ...]
+    Attributes:
+        member: Their pseudonym.
+        own_key: Whether they have a registered key, and so must sign their votes.
+    """
+
+    member: str
+    profession: Profession
+    own_key: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deferral:
+    """A patient's information that was put off, and not made good yet.
+
+    Attributes:
+        since: Milliseconds since 1970, UTC.
+    """
+
+    information: str
+    models: tuple[str, ...]
+    since: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollegeStatus:
+    """Who sits, and what waits for the college.
+
+    Attributes:
+        empty_seats: Of the quorum; while there are any, the college is being founded.
+        deferrals: Informations put off and still open.
+        lapsed: Dossiers whose time went by without a decision, and that still have none.
+        disagreement: None before the first review.
+    """
+
+    members: tuple[Seat, ...]
+    empty_seats: tuple[str, ...]
     open_versions: tuple[RegisteredVersion, ...]
+    draws: tuple[DrawStanding, ...]
+    disagreement: Disagreement | None
+    deferrals: tuple[Deferral, ...]
+    lapsed: tuple[str, ...]
 
 
 def appoint(
@@ -40,6 +93,8 @@ def appoint(
 
     Raises:
         AlreadyDone: They have one.
+        NotAMember: They have acted as one who makes, runs or watches the models, or the college
+            is seated and the actor has no seat in it.
     """
     return ledger.record(
         Draft(
@@ -61,23 +116,43 @@ def vote(
     version: str,
     in_favour: bool,
     reason: str | None = None,
+    signature: str | None = None,
     request: Request | None = None,
 ) -> Vote:
     """Cast one member's vote; the vote that makes the quorum is followed by the approval.
 
+    Args:
+        signature: A detached JWS over `vote_to_sign`; a member who has a key of their own must
+            give one.
+
     Raises:
         UnknownModel: No such version is registered.
-        NotAMember: The actor has no seat.
+        SignatureRefused: The member's key did not sign this vote, or they have none.
+        NotAMember: The actor has no seat, or registered the version.
         AlreadyDone: The member has voted, or the version is approved.
     """
     registration = registered_version(ledger, name, version)
     seat = ledger.get(Member, actor.pseudonym)
+    if seat is None:
+        raise NotAMember("the voter has no seat in the college: MemberAppointed is missing")
+    own = own_key(ledger, actor.pseudonym)
+    if (own is None) != (signature is None):
+        raise SignatureRefused(
+            "you have registered a key: sign the vote with it"
+            if signature is None
+            else "no key of yours is registered: garant key register"
+        )
+    if own is not None and signature is not None:
+        payload = vote_to_sign(
+            ledger, name=name, version=version, in_favour=in_favour, reason=reason
+        )
+        verify_detached(signature, payload, own[1])
     draft = Draft(
         type=RecordType.VOTE_CAST,
         actor=actor,
-        outcome="for" if in_favour else "against",
-        body=VoteCast(reason=reason),
-        follows=(seat.appointment,) if seat else (),
+        outcome=_word(in_favour=in_favour),
+        body=VoteCast(reason=reason, signature=signature),
+        follows=(seat.appointment, *(own[:1] if own else ())),
         model=name,
         model_version=version,
     )
@@ -113,11 +188,56 @@ def _approve_if_quorate(
         return None
 
 
-def status(ledger: Ledger) -> CollegeStatus:
-    """Who sits, and what waits for a vote."""
-    members = tuple((key, member.step) for key, member in ledger.situations(Member, Profession))
-    waiting = tuple(
-        registered_version(ledger, *key.split("/", 1))
-        for key, _ in ledger.situations(Version, [Verdict.OPEN])
+def vote_to_sign(
+    ledger: Ledger, *, name: str, version: str, in_favour: bool, reason: str | None
+) -> bytes:
+    """The bytes that a member's own key signs: see `signing_keys.vote_payload`.
+
+    Raises:
+        UnknownModel: No such version is registered.
+    """
+    situation = ledger.get(Version, version_key(name, version))
+    if situation is None:
+        raise UnknownModel(f"no version {version} of {name} is registered")
+    registration = ledger.find(situation.registration).header
+    return vote_payload(registration, outcome=_word(in_favour=in_favour), reason=reason)
+
+
+def _word(*, in_favour: bool) -> str:
+    return "for" if in_favour else "against"
+
+
+def status(ledger: Ledger, *, at: int | None = None) -> CollegeStatus:
+    """Who sits, and what waits for the college.
+
+    Args:
+        at: Milliseconds since 1970, UTC: by which an announcement may be overdue; now by default.
+    """
+    members = tuple(
+        Seat(
+            member=key,
+            profession=member.step,
+            own_key=ledger.get(KeyHolder, key) is not None,
+        )
+        for key, member in ledger.situations(Member, Profession)
     )
-    return CollegeStatus(members=members, open_versions=waiting)
+    undecided = ledger.situations(Dossier, [Step.WITHHELD, Step.ANSWERED])
+    return CollegeStatus(
+        members=members,
+        empty_seats=tuple(sorted(QUORUM - {seat.profession for seat in members})),
+        open_versions=tuple(
+            registered_version(ledger, *key.split("/", 1))
+            for key, _ in ledger.situations(Version, [Verdict.OPEN])
+        ),
+        draws=tuple(draws(ledger, at=now_ms() if at is None else at)),
+        disagreement=disagreement(ledger),
+        deferrals=tuple(
+            Deferral(
+                information=key,
+                models=information.models,
+                since=ledger.find(key).header.time,
+            )
+            for key, information in ledger.situations(Information, [Gate.DEFERRED])
+        ),
+        lapsed=tuple(key for key, dossier in undecided if dossier.lapsed),
+    )

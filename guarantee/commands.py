@@ -1,4 +1,4 @@
-"""`garant ledger` and `garant college`, and what every package's commands share."""
+"""`garant ledger`, and what every package's commands share."""
 
 import os
 import sys
@@ -12,11 +12,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from guarantee import college
 from guarantee.databases import UnsupportedDatabase, parse_url
 from guarantee.errors import GuaranteeError
 from guarantee.home import Home
-from guarantee.identity import Caller, Profession, Role
+from guarantee.identity import Caller
 from guarantee.ledger import Ledger
 from guarantee.pseudonyms import Actor
 from guarantee.verify import COULD_NOT_CHECK, CouldNotCheck, print_report, verify_home
@@ -58,9 +57,6 @@ out = Console()
 err = Console(stderr=True)
 
 ledger_app = typer.Typer(help="Verify the log and take proofs from it.", no_args_is_help=True)
-college_app = typer.Typer(
-    help="The college of human guarantee: seats and votes.", no_args_is_help=True
-)
 
 
 @contextmanager
@@ -148,60 +144,3 @@ def stats(home: HomeOption = DEFAULT_HOME) -> None:
     for kind, count in counts.items():
         table.add_row(kind, str(count))
     out.print(table)
-
-
-@college_app.command(
-    epilog="Example: garant college appoint --subject claire.nurse --profession paramedic"
-)
-def appoint(
-    context: typer.Context,
-    subject: Annotated[str, typer.Option(help="The member's subject in their tokens.")],
-    profession: Annotated[Profession, typer.Option(help="The seat.")],
-    token: TokenOption,
-    home: HomeOption = DEFAULT_HOME,
-) -> None:
-    """Give a person a seat in the college."""
-    with refusing(), acting(context, home, token) as (ledger, actor):
-        issuer = ledger.people.actor_named(actor.pseudonym).issuer
-        member = ledger.people.actor(Caller(issuer=issuer, subject=subject, role=Role.COLLEGE))
-        recorded = college.appoint(ledger, actor, member=member, profession=profession)
-    out.print(f"appointed: record {recorded.id}", highlight=False)
-
-
-@college_app.command(epilog="Example: garant college vote tumour-origin-microarray 1 --in-favour")
-def vote(
-    context: typer.Context,
-    name: Annotated[str, typer.Argument(help="The model's name.")],
-    version: Annotated[str, typer.Argument(help="The version to vote on.")],
-    *,
-    token: TokenOption,
-    in_favour: Annotated[
-        bool, typer.Option("--in-favour/--against", help="The vote.", show_default=False)
-    ],
-    reason: Annotated[str | None, typer.Option(help="Why; anyone may read it.")] = None,
-    home: HomeOption = DEFAULT_HOME,
-) -> None:
-    """Cast your vote; the vote that makes the quorum approves the version."""
-    with refusing(), acting(context, home, token) as (ledger, actor):
-        cast = college.vote(
-            ledger, actor, name=name, version=version, in_favour=in_favour, reason=reason
-        )
-    out.print(f"voted: record {cast.cast.id}", highlight=False)
-    if cast.approval is not None:
-        out.print(f"approved: {name} version {version}", highlight=False)
-
-
-@college_app.command(epilog="Example: garant college status")
-def status(home: HomeOption = DEFAULT_HOME) -> None:
-    """Show who sits and which versions wait for votes."""
-    with refusing(), Ledger.open(home) as ledger:
-        present = college.status(ledger)
-    seats = Table("member", "seat", title="Seats")
-    for pseudonym, profession in present.members:
-        seats.add_row(pseudonym, profession)
-    out.print(seats)
-    waiting = Table("model", "version", "votes", "missing", title="Versions that wait for votes")
-    for version in present.open_versions:
-        cast = f"{len(version.votes)}"
-        waiting.add_row(version.name, version.version, cast, ", ".join(version.missing))
-    out.print(waiting)

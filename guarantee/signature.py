@@ -79,6 +79,47 @@ def _import(members: dict[str, str | list[str]]) -> OKPKey | ECKey | RSAKey:
     return kind.import_key(members)
 
 
+def new_key() -> str:
+    """A new private key to sign with, Ed25519, as a JWK; its owner alone should ever see it."""
+    return json.dumps(OKPKey.generate_key("Ed25519").as_dict(private=True))
+
+
+def private_key(text: str) -> OKPKey | ECKey | RSAKey:
+    """The private key in a JWK.
+
+    Raises:
+        SignatureRefused: It is none.
+    """
+    try:
+        members = json.loads(text)
+        if "d" not in members:
+            raise SignatureRefused("this is no private key (JWK, RFC 7517)")
+        return _import(members)
+    except (ValueError, TypeError, KeyError, AttributeError, JoseError) as error:
+        raise SignatureRefused("this is no private key (JWK, RFC 7517)") from error
+
+
+def sign_detached(payload: bytes, private: str) -> str:
+    """A detached JWS over the payload, naming its key by thumbprint.
+
+    Args:
+        payload: Exactly the bytes that will be verified.
+        private: The signer's private JWK: Ed25519 or P-256.
+
+    Raises:
+        SignatureRefused: It is no private key of these kinds.
+    """
+    key = private_key(private)
+    algorithm = "ES256" if isinstance(key, ECKey) else "Ed25519"
+    header = {"alg": algorithm, "kid": key.thumbprint()}
+    try:
+        compact = jws.serialize_compact(header, payload, key, algorithms=[algorithm])
+    except (ValueError, JoseError) as error:
+        raise SignatureRefused("this is no private key that signs (Ed25519 or P-256)") from error
+    head, _, signature = compact.split(".")
+    return f"{head}..{signature}"
+
+
 def verify_detached(signature: str, payload: bytes, key: PublicKey) -> None:
     """Check that `key` signed exactly `payload`.
 
@@ -102,7 +143,7 @@ def verify_detached(signature: str, payload: bytes, key: PublicKey) -> None:
             f"{header}.{encoded}.{rest}", key.key(), algorithms=list(OWN_KEY_ALGORITHMS)
         )
     except (JoseError, ValueError, AttributeError, binascii.Error) as error:
-        raise SignatureRefused("the key did not sign this decision") from error
+        raise SignatureRefused("the key did not sign this") from error
 
 
 def verify_attestation(token: str, key: PublicKey, *, issuer: str, subject: str, at: int) -> None:

@@ -4,6 +4,7 @@ The payloads are RFC 8785 JSON; a signature is a detached JWS over exactly those
 recording asks of a signature, the `check_*` functions ask again of the log.
 """
 
+import json
 from hashlib import sha256
 
 import rfc8785
@@ -19,6 +20,8 @@ from guarantee.situations import KeyHolder
 EMBEDDED_ISSUER = "urn:garant:issuer:"
 """How names of embedded issuers begin; the thumbprint of their key follows."""
 
+OWN_KEY_CURVES = ("Ed25519", "P-256")
+
 
 def register_key(
     ledger: Ledger, actor: Actor, *, key: PublicKey, request: Request | None = None
@@ -26,8 +29,11 @@ def register_key(
     """Register one's own public key; it takes the place of the one before, for what follows.
 
     Raises:
+        SignatureRefused: The key is of a kind that signs nothing here.
         RoleRefused: Neither a clinician nor a member of the college.
     """
+    if json.loads(key.jwk).get("crv") not in OWN_KEY_CURVES:
+        raise SignatureRefused("your own key is on Ed25519 or P-256")
     return ledger.record(
         Draft(
             type=RecordType.KEY_REGISTERED,

@@ -6,11 +6,14 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from guarantee.bodies import (
+    CaseReviewed,
+    Concern,
     Corrected,
     Decision,
     DecisionSigned,
     FirstRead,
     InformationDeferred,
+    Opinion,
     OutcomeConfirmed,
     PatientTold,
     Recipient,
@@ -25,6 +28,11 @@ RecordId = Annotated[
     str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", description="A UUID")
 ]
 Pseudonym = Annotated[str, Field(description="Random; tells nothing of the person")]
+
+
+Signature = Annotated[
+    str, Field(max_length=16_384, description="A detached JWS, header..signature (RFC 7515, F)")
+]
 
 
 class _Taken(BaseModel):
@@ -140,6 +148,11 @@ class DecisionTaken(_Taken):
     reason: str | None = Field(
         default=None, min_length=1, max_length=4000, description="Needed to override"
     )
+    signature: Signature | None = Field(
+        default=None,
+        description="By the clinician's registered key, over the payload that "
+        "`decision-payload` gives for this same body; without it the issuer alone attests",
+    )
 
 
 class Stop(_Taken):
@@ -156,6 +169,54 @@ class Ballot(_Taken):
     version: str = Field(min_length=1, max_length=100, examples=["1"])
     in_favour: bool
     reason: str | None = Field(default=None, min_length=1, max_length=4000)
+    signature: Signature | None = Field(
+        default=None,
+        description="By the member's registered key, over the payload that `vote-payload` gives "
+        "for this same body; needed from a member who has a key",
+    )
+
+
+class KeyGiven(_Taken):
+    """One's own public key."""
+
+    jwk: dict[str, Any] | str = Field(
+        description="RFC 7517, as an object or its text: OKP (Ed25519) or EC (P-256)",
+        examples=[
+            {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
+        ],
+    )
+
+
+class Announced(_Taken):
+    """A draw of cases, before anyone can know which."""
+
+    rate: str = Field(description="The share of each stratum, at most 1/1", examples=["1/20"])
+    model: ModelName | None = Field(default=None, description="Every model's cases, if left out")
+    first_index: int = Field(default=0, ge=0, description="Where in the log the frame starts")
+    secret_sha256: str = Field(
+        pattern=r"^[0-9a-f]{64}$",
+        description="Of 32 bytes made on the college's own machine, which stay there",
+    )
+
+
+class SecretRevealed(_Taken):
+    """The secret of an announced draw."""
+
+    secret: str = Field(pattern=r"^[0-9a-f]{64}$", description="The 32 bytes, hexadecimal")
+    inferences: list[RecordId] | None = Field(
+        default=None,
+        description="The cases that the college drew from its own copy of the log, if it did: "
+        "others are refused",
+    )
+
+
+class CaseJudged(_Taken):
+    """One member's review of one drawn case; nothing clinical."""
+
+    draw: RecordId = Field(description="The announcement's id")
+    inference_id: RecordId
+    opinion: Opinion
+    concerns: list[Concern] = Field(default=[], max_length=len(Concern))
 
 
 class ReceiptGiven(_Given):
@@ -183,6 +244,24 @@ class VoteRecorded(StepRecorded):
     """A vote, now in the log, and what it led to."""
 
     verdict: Verdict
+
+
+class KeyRecorded(StepRecorded):
+    """A key, now in the log."""
+
+    thumbprint: str = Field(description="RFC 7638: what `kid` names the key by")
+
+
+class PayloadGiven(_Given):
+    """What to sign: read it, then sign these characters as UTF-8, byte for byte."""
+
+    payload: str = Field(description="RFC 8785 JSON")
+
+
+class SampleRecorded(StepRecorded):
+    """A sample, now in the log."""
+
+    inferences: tuple[str, ...] = Field(description="The drawn cases")
 
 
 class ModelSummary(_Given):
@@ -291,7 +370,15 @@ class InferenceGiven(_Given):
     receipt: ReceiptGiven
 
 
-Followed = FirstRead | DecisionSigned | PatientTold | OutcomeConfirmed | ReviewLapsed | Corrected
+Followed = (
+    FirstRead
+    | DecisionSigned
+    | PatientTold
+    | OutcomeConfirmed
+    | ReviewLapsed
+    | Corrected
+    | CaseReviewed
+)
 
 
 class EventGiven(_Given):
@@ -331,6 +418,7 @@ class Seat(_Given):
 
     member: Pseudonym
     profession: Profession
+    own_key: bool = Field(description="Whether their votes carry their own signature")
 
 
 class OpenVersion(_Given):
@@ -341,11 +429,47 @@ class OpenVersion(_Given):
     missing_votes: tuple[str, ...]
 
 
+class DrawGiven(_Given):
+    """A draw and how far its review has come."""
+
+    draw: RecordId
+    announced: datetime
+    rate: str
+    model: str | None
+    drawn: int | None = Field(description="How many cases; none before the sample is drawn")
+    to_review: tuple[str, ...] = Field(description="Drawn cases that nobody has reviewed yet")
+    erased: tuple[str, ...] = Field(description="Drawn cases whose patients were erased")
+    overdue: bool = Field(description="Announced more than 30 days ago, and still no sample")
+
+
+class DisagreementGiven(_Given):
+    """On how many of the reviewed cases a member disagreed."""
+
+    disagreed: int
+    cases: int
+    share: float
+    low: float = Field(description="Of Wilson's 95 % interval")
+    high: float
+
+
+class DeferralGiven(_Given):
+    """A patient's information that was put off, and not made good yet."""
+
+    information_id: RecordId
+    models: tuple[str, ...]
+    since: datetime
+
+
 class CollegeGiven(_Given):
-    """Who sits in the college, and what waits for its votes."""
+    """Who sits in the college, and what waits for it."""
 
     members: tuple[Seat, ...]
+    empty_seats: tuple[str, ...] = Field(description="Of the quorum")
     open_versions: tuple[OpenVersion, ...]
+    draws: tuple[DrawGiven, ...]
+    disagreement: DisagreementGiven | None = Field(description="None before the first review")
+    deferred_informations: tuple[DeferralGiven, ...]
+    lapsed: tuple[str, ...] = Field(description="Inferences whose time went by, undecided")
 
 
 class Waiting(_Given):

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from guarantee.dossier import InvalidDecision
+from guarantee.draw import SampleRefused
 from guarantee.errors import GuaranteeError
 from guarantee.ledger import (
     BodyMissing,
@@ -101,6 +102,7 @@ _TABLE: Final[dict[type[Exception], tuple[HTTPStatus, str]]] = {
     ProtocolError: (HTTPStatus.CONFLICT, "Out of order"),
     Erased: (HTTPStatus.GONE, "The patient's records were erased"),
     SignatureRefused: (HTTPStatus.UNPROCESSABLE_ENTITY, "The signature does not hold"),
+    SampleRefused: (HTTPStatus.UNPROCESSABLE_ENTITY, "Not what the announcement leads to"),
     BodyMissing: (HTTPStatus.GONE, "The vault no longer holds it"),
     InvalidFeature: (HTTPStatus.UNPROCESSABLE_ENTITY, "A feature cannot be taken"),
     NoKnownFeature: (HTTPStatus.UNPROCESSABLE_ENTITY, "No feature is given"),

@@ -1,5 +1,6 @@
 """The calls of the HTTP contract: each takes a message, calls one function, gives a message."""
 
+import json
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
@@ -8,7 +9,7 @@ from fastapi.responses import PlainTextResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel
 
-from guarantee import college, dossier, versions
+from guarantee import college, dossier, review, versions
 from guarantee import ledger as log
 from guarantee.bodies import Corrected, FirstRead, OutcomeConfirmed, PatientObjected, PatientTold
 from guarantee.card import Language, ModelName
@@ -16,6 +17,8 @@ from guarantee.identity import Caller, Role
 from guarantee.leaflet import leaflet, leaflet_digest
 from guarantee.ledger import Recorded
 from guarantee.refusals import NotServing
+from guarantee.signature import PublicKey
+from guarantee.signing_keys import register_key
 from guarantee.situations import Step
 from guarantee.versions import ModelStanding, RegisteredVersion
 from serving import inference
@@ -23,26 +26,36 @@ from serving.auth import Unauthenticated, require
 from serving.house import House
 from serving.inference import instant
 from serving.messages import (
+    Announced,
     Ballot,
+    CaseJudged,
     CollegeGiven,
     ConsistencyGiven,
     DecisionTaken,
+    DeferralGiven,
+    DisagreementGiven,
     DossierGiven,
+    DrawGiven,
     InferenceGiven,
     InformationGiven,
     InformationRecorded,
+    KeyGiven,
+    KeyRecorded,
     LeafletGiven,
     ModelGiven,
     ModelSummary,
     Objection,
     OpenVersion,
+    PayloadGiven,
     Question,
     ReceiptGiven,
     RecordGiven,
     RecordId,
     RecordsGiven,
     ReplayGiven,
+    SampleRecorded,
     Seat,
+    SecretRevealed,
     StepRecorded,
     Stop,
     VersionGiven,
@@ -126,6 +139,7 @@ class Retry:
 
 Once = Annotated[Retry, Depends()]
 Name = Annotated[ModelName, Path(description="The model's name", examples=["tumour-origin"])]
+DrawId = Annotated[RecordId, Path(description="The announcement's id")]
 InferenceId = Annotated[RecordId, Path(description="The inference's id")]
 
 _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
@@ -351,9 +365,32 @@ def decide(
             decision=decision.decision,
             label=decision.label,
             reason=decision.reason,
+            signature=decision.signature,
             request=once.of(actor.pseudonym, decision),
         )
     )
+
+
+@router.post(
+    "/inferences/{inference_id}/decision-payload",
+    tags=["inferences"],
+    dependencies=[only(Role.CLINICIAN)],
+)
+def show_decision_payload(
+    house: TheHouse, inference_id: InferenceId, decision: DecisionTaken
+) -> PayloadGiven:
+    """What to sign with your own key for this decision; nothing is recorded.
+
+    It is no GET, since an address, and the reason in it, would be logged along the way.
+    """
+    payload = dossier.decision_to_sign(
+        house.ledger,
+        dossier=inference_id,
+        decision=decision.decision,
+        label=decision.label,
+        reason=decision.reason,
+    )
+    return PayloadGiven(payload=payload.decode())
 
 
 @router.post("/inferences/{inference_id}/told", tags=["inferences"], status_code=CREATED)
@@ -454,23 +491,146 @@ def vote(
         version=ballot.version,
         in_favour=ballot.in_favour,
         reason=ballot.reason,
+        signature=ballot.signature,
         request=once.of(actor.pseudonym, ballot),
     ).cast
     version = versions.registered_version(house.ledger, name, ballot.version)
     return VoteRecorded(record_id=cast.id, index=cast.index, verdict=version.verdict)
 
 
+@router.post("/models/{name}/vote-payload", tags=["college"], dependencies=[only(Role.COLLEGE)])
+def show_vote_payload(house: TheHouse, name: Name, ballot: Ballot) -> PayloadGiven:
+    """What to sign with your own key for this vote; nothing is recorded."""
+    payload = college.vote_to_sign(
+        house.ledger,
+        name=name,
+        version=ballot.version,
+        in_favour=ballot.in_favour,
+        reason=ballot.reason,
+    )
+    return PayloadGiven(payload=payload.decode())
+
+
+@router.post("/college/draws", tags=["college"], status_code=CREATED)
+def announce_draw(
+    house: TheHouse, caller: CollegeMember, once: Once, announced: Announced
+) -> StepRecorded:
+    """Announce a draw of cases; only the SHA-256 of your secret is sent."""
+    actor = house.ledger.people.actor(caller)
+    return _step(
+        review.announce(
+            house.ledger,
+            actor,
+            rate=announced.rate,
+            model=announced.model,
+            first_index=announced.first_index,
+            secret_sha256=announced.secret_sha256,
+            request=once.of(actor.pseudonym, announced),
+        )
+    )
+
+
+@router.post("/college/draws/{draw_id}/sample", tags=["college"], status_code=CREATED)
+def draw_sample(
+    house: TheHouse, caller: CollegeMember, once: Once, draw_id: DrawId, revealed: SecretRevealed
+) -> SampleRecorded:
+    """Reveal the secret; secret and log draw the cases, and anyone can draw them again."""
+    actor = house.ledger.people.actor(caller)
+    drawn = review.draw(
+        house.ledger,
+        actor,
+        announcement=draw_id,
+        secret=bytes.fromhex(revealed.secret),
+        expected=revealed.inferences,
+        request=once.of(actor.pseudonym, revealed),
+    )
+    return SampleRecorded(
+        record_id=drawn.recorded.id, index=drawn.recorded.index, inferences=drawn.dossiers
+    )
+
+
+@router.post("/college/reviews", tags=["college"], status_code=CREATED)
+def review_case(
+    house: TheHouse, caller: CollegeMember, once: Once, judged: CaseJudged
+) -> StepRecorded:
+    """Record your review of a drawn case."""
+    actor = house.ledger.people.actor(caller)
+    return _step(
+        review.review(
+            house.ledger,
+            actor,
+            announcement=judged.draw,
+            dossier=judged.inference_id,
+            opinion=judged.opinion,
+            concerns=judged.concerns,
+            request=once.of(actor.pseudonym, judged),
+        )
+    )
+
+
 @router.get("/college", tags=["college"], dependencies=ANYONE)
 def show_college(house: TheHouse) -> CollegeGiven:
-    """Who sits, and which versions wait for votes."""
+    """Who sits, and what waits for votes, draws and reviews."""
     status = college.status(house.ledger)
     return CollegeGiven(
-        members=tuple(Seat(member=key, profession=seat) for key, seat in status.members),
+        members=tuple(
+            Seat(member=seat.member, profession=seat.profession, own_key=seat.own_key)
+            for seat in status.members
+        ),
+        empty_seats=status.empty_seats,
         open_versions=tuple(
             OpenVersion(name=one.name, version=one.version, missing_votes=one.missing)
             for one in status.open_versions
         ),
+        draws=tuple(
+            DrawGiven(
+                draw=one.announcement,
+                announced=instant(one.announced_at),
+                rate=one.rate,
+                model=one.model,
+                drawn=one.drawn,
+                to_review=one.open,
+                erased=one.erased,
+                overdue=one.overdue,
+            )
+            for one in status.draws
+        ),
+        disagreement=_disagreement(status.disagreement),
+        deferred_informations=tuple(
+            DeferralGiven(
+                information_id=one.information, models=one.models, since=instant(one.since)
+            )
+            for one in status.deferrals
+        ),
+        lapsed=status.lapsed,
     )
+
+
+def _disagreement(found: review.Disagreement | None) -> DisagreementGiven | None:
+    if found is None:
+        return None
+    low, high = found.interval()
+    return DisagreementGiven(
+        disagreed=found.disagreed, cases=found.cases, share=found.share, low=low, high=high
+    )
+
+
+# People's own keys
+
+
+@router.post("/keys", tags=["keys"], status_code=CREATED)
+def register_own_key(
+    house: TheHouse,
+    caller: Annotated[Caller, only(Role.CLINICIAN, Role.COLLEGE)],
+    once: Once,
+    given: KeyGiven,
+) -> KeyRecorded:
+    """Register your own public key; it takes the place of the one before, for what follows."""
+    text = given.jwk if isinstance(given.jwk, str) else json.dumps(given.jwk)
+    key = PublicKey.parse(text)
+    actor = house.ledger.people.actor(caller)
+    recorded = register_key(house.ledger, actor, key=key, request=once.of(actor.pseudonym, given))
+    return KeyRecorded(record_id=recorded.id, index=recorded.index, thumbprint=key.thumbprint)
 
 
 # The log

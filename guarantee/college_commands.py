@@ -1,0 +1,318 @@
+"""`garant college`: seats, votes, draws and reviews, on a member's own machine or the house's."""
+
+import json
+import secrets
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from guarantee import college, review
+from guarantee.bodies import Concern, Opinion
+from guarantee.commands import DEFAULT_HOME, HomeOption, TokenOption, acting, out, refusing
+from guarantee.draw import DAYS_TO_DRAW, SECRET_BYTES, SampleRefused
+from guarantee.home import Home
+from guarantee.identity import Caller, Profession, Role
+from guarantee.key_commands import ServiceOption, read_secret, write_secret
+from guarantee.ledger import Ledger, Request
+from guarantee.remote import Remote, RemoteRefused
+from guarantee.signature import sign_detached
+
+college_app = typer.Typer(
+    help="The college of human guarantee: seats, votes, draws and reviews.", no_args_is_help=True
+)
+Announcement = Annotated[str, typer.Argument(help="The announcement's record id.")]
+
+
+@college_app.command(
+    epilog="Example: garant college appoint --subject claire.nurse --profession paramedic"
+)
+def appoint(
+    *,
+    context: typer.Context,
+    subject: Annotated[str, typer.Option(help="The member's subject in their tokens.")],
+    profession: Annotated[Profession, typer.Option(help="The seat.")],
+    token: TokenOption,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Give a person a seat: anyone of the college until it is seated, then its members alone."""
+    with refusing(), acting(context, home, token) as (ledger, actor):
+        issuer = ledger.people.actor_named(actor.pseudonym).issuer
+        member = ledger.people.actor(Caller(issuer=issuer, subject=subject, role=Role.COLLEGE))
+        recorded = college.appoint(ledger, actor, member=member, profession=profession)
+    out.print(f"appointed: record {recorded.id}", highlight=False)
+
+
+@college_app.command(epilog="Example: garant college vote tumour-origin 1 --in-favour")
+def vote(
+    *,
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="The model's name.")],
+    version: Annotated[str, typer.Argument(help="The version to vote on.")],
+    token: TokenOption,
+    in_favour: Annotated[
+        bool, typer.Option("--in-favour/--against", help="The vote.", show_default=False)
+    ],
+    reason: Annotated[str | None, typer.Option(help="Why; anyone may read it.")] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option(help="Your private key's file: needed once you have registered a key."),
+    ] = None,
+    service: ServiceOption = None,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Cast your vote; the vote that makes the quorum approves the version."""
+    with refusing():
+        if service is not None:
+            remote = Remote(service, token)
+            ballot: dict[str, Any] = {"version": version, "in_favour": in_favour}
+            if reason is not None:
+                ballot["reason"] = reason
+            if key is not None:
+                shown = remote.post(f"/v1/models/{name}/vote-payload", ballot)["payload"]
+                ballot["signature"] = _sign_vote(
+                    shown, key, name=name, version=version, in_favour=in_favour, reason=reason
+                )
+            cast = remote.post(f"/v1/models/{name}/votes", ballot)
+            record, approved = str(cast["record_id"]), cast["verdict"] == "approved"
+        else:
+            with acting(context, home, token) as (ledger, actor):
+                signature = None
+                if key is not None:
+                    payload = college.vote_to_sign(
+                        ledger, name=name, version=version, in_favour=in_favour, reason=reason
+                    )
+                    signature = sign_detached(payload, read_secret(key))
+                done = college.vote(
+                    ledger,
+                    actor,
+                    name=name,
+                    version=version,
+                    in_favour=in_favour,
+                    reason=reason,
+                    signature=signature,
+                )
+            record, approved = done.cast.id, done.approval is not None
+    out.print(f"voted: record {record}", highlight=False)
+    if approved:
+        out.print(f"approved: {name} version {version}", highlight=False)
+
+
+def _sign_vote(
+    shown: str, key: Path, *, name: str, version: str, in_favour: bool, reason: str | None
+) -> str:
+    """Sign what a service shows, if it is the vote that was asked for."""
+    said = json.loads(shown)
+    meant = {
+        "model": name,
+        "version": version,
+        "vote": "for" if in_favour else "against",
+        "reason": reason,
+    }
+    if any(said.get(member) != value for member, value in meant.items()):
+        raise RemoteRefused("the service asks for a signature of something else than this vote")
+    return sign_detached(shown.encode(), read_secret(key))
+
+
+@college_app.command(epilog="Example: garant college announce --rate 1/20 --secret-file draw.txt")
+def announce(
+    *,
+    context: typer.Context,
+    rate: Annotated[str, typer.Option(help="The share of each stratum, as 1/20.")],
+    token: TokenOption,
+    model: Annotated[
+        str | None, typer.Option(help="Its cases alone; every model's if not.")
+    ] = None,
+    since: Annotated[int, typer.Option(min=0, help="Where in the log the frame starts.")] = 0,
+    secret_file: Annotated[
+        Path | None,
+        typer.Option(help="Where the secret is kept; made if it is not there, outside the home."),
+    ] = None,
+    service: ServiceOption = None,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Announce a draw: the secret is made here and stays here; only its SHA-256 is sent.
+
+    After a lost reply, ask again with the same secret file: the announcement is recorded once.
+    """
+    with refusing():
+        path, secret = _kept_secret(secret_file, home)
+        digest = sha256(secret).hexdigest()
+        if service is not None:
+            body = {"rate": rate, "first_index": since, "secret_sha256": digest}
+            if model is not None:
+                body["model"] = model
+            answer = Remote(service, token).post("/v1/college/draws", body, once=digest)
+            record, index = str(answer["record_id"]), int(answer["index"])
+        else:
+            with acting(context, home, token) as (ledger, actor):
+                asked = json.dumps([rate, model, since, digest]).encode()
+                recorded = review.announce(
+                    ledger,
+                    actor,
+                    rate=rate,
+                    model=model,
+                    first_index=since,
+                    secret_sha256=digest,
+                    request=Request(
+                        actor=actor.pseudonym, route="announce", key=digest, content=asked
+                    ),
+                )
+            record, index = recorded.id, recorded.index
+    out.print(f"announced: record {record}, index {index}", highlight=False)
+    out.print(f"the secret is in {path}: keep it, and show it to nobody", highlight=False)
+    out.print(
+        f"within {DAYS_TO_DRAW} days: garant college draw {record} --secret-file {path}",
+        highlight=False,
+    )
+
+
+def _kept_secret(path: Path | None, home: Home) -> tuple[Path, bytes]:
+    """The secret of that file, made with it where there is none yet."""
+    made = secrets.token_bytes(SECRET_BYTES)
+    place = path or Path(f"college-draw-{sha256(made).hexdigest()[:16]}.secret")
+    if place.resolve().is_relative_to(home.path.resolve()):
+        raise SampleRefused("keep the secret outside the service's home, on your own machine")
+    if place.exists():
+        return place, _read_secret(place)
+    write_secret(place, made.hex() + "\n")
+    return place, made
+
+
+def _read_secret(path: Path) -> bytes:
+    try:
+        secret = bytes.fromhex(read_secret(path))
+    except ValueError as error:
+        raise SampleRefused(f"{path} does not hold a secret") from error
+    if len(secret) != SECRET_BYTES:
+        raise SampleRefused(f"{path} does not hold a secret of {SECRET_BYTES} bytes")
+    return secret
+
+
+@college_app.command(epilog="Example: garant college draw 019a8f3c-… --secret-file draw.txt")
+def draw(
+    *,
+    context: typer.Context,
+    announcement: Announcement,
+    secret_file: Annotated[Path, typer.Option(help="The file that `announce` wrote.")],
+    token: TokenOption,
+    service: ServiceOption = None,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Reveal the secret and record the cases that it draws; prints their ids."""
+    with refusing():
+        secret = _read_secret(secret_file)
+        if service is not None:
+            answer = Remote(service, token).post(
+                f"/v1/college/draws/{announcement}/sample",
+                {"secret": secret.hex()},
+                once=announcement,
+            )
+            record, dossiers = str(answer["record_id"]), tuple(answer["inferences"])
+        else:
+            with acting(context, home, token) as (ledger, actor):
+                drawn = review.draw(ledger, actor, announcement=announcement, secret=secret)
+            record, dossiers = drawn.recorded.id, drawn.dossiers
+    out.print(f"drawn: record {record}, {len(dossiers)} cases", highlight=False)
+    for dossier in dossiers:
+        typer.echo(dossier)
+
+
+@college_app.command(
+    "review", epilog="Example: garant college review 019a8f3c-… 019a8f2b-… --opinion agreed"
+)
+def judge(
+    *,
+    context: typer.Context,
+    announcement: Announcement,
+    dossier: Annotated[str, typer.Argument(help="The drawn case: its inference's id.")],
+    opinion: Annotated[Opinion, typer.Option(help="Of what was answered, decided and told.")],
+    token: TokenOption,
+    concern: Annotated[
+        list[Concern] | None, typer.Option(help="What is wrong; may be given several times.")
+    ] = None,
+    service: ServiceOption = None,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Record your review of a drawn case; write nothing clinical, there is no place for it."""
+    concerns = concern or []
+    with refusing():
+        if service is not None:
+            body = {
+                "draw": announcement,
+                "inference_id": dossier,
+                "opinion": opinion.value,
+                "concerns": [one.value for one in concerns],
+            }
+            record = str(Remote(service, token).post("/v1/college/reviews", body)["record_id"])
+        else:
+            with acting(context, home, token) as (ledger, actor):
+                record = review.review(
+                    ledger,
+                    actor,
+                    announcement=announcement,
+                    dossier=dossier,
+                    opinion=opinion,
+                    concerns=concerns,
+                ).id
+    out.print(f"reviewed: record {record}", highlight=False)
+
+
+@college_app.command(epilog="Example: garant college status")
+def status(home: HomeOption = DEFAULT_HOME) -> None:
+    """Show who sits, what waits for votes, draws and reviews, and what stands open elsewhere."""
+    with refusing(), Ledger.open(home) as ledger:
+        present = college.status(ledger)
+    seats = Table("member", "seat", "own key", title="Seats")
+    for seat in present.members:
+        seats.add_row(seat.member, seat.profession, "yes" if seat.own_key else "no")
+    for profession in present.empty_seats:
+        seats.add_row("(empty)", profession, "")
+    waiting = Table("model", "version", "votes", "missing", title="Versions that wait for votes")
+    for version in present.open_versions:
+        cast = f"{len(version.votes)}"
+        waiting.add_row(version.name, version.version, cast, ", ".join(version.missing))
+    announced = Table(
+        "draw", "announced", "rate", "model", "drawn", "to review", "erased", title="Draws"
+    )
+    for one in present.draws:
+        missing = f"OVERDUE: no sample after {DAYS_TO_DRAW} days" if one.overdue else "not yet"
+        announced.add_row(
+            one.announcement,
+            _day(one.announced_at),
+            one.rate,
+            one.model or "every",
+            missing if one.drawn is None else f"{one.drawn}",
+            f"{len(one.open)}",
+            f"{len(one.erased)}",
+        )
+    deferred = Table("information", "since", "models", title="Deferred, and not informed yet")
+    for deferral in present.deferrals:
+        deferred.add_row(deferral.information, _day(deferral.since), ", ".join(deferral.models))
+    for table in (seats, waiting, announced, deferred):
+        out.print(table)
+    for draw_standing in present.draws:
+        for dossier in draw_standing.open:
+            out.print(f"to review: {draw_standing.announcement} {dossier}", highlight=False)
+    for dossier in present.lapsed:
+        out.print(f"lapsed without a decision: {dossier}", highlight=False)
+    _say_disagreement(present.disagreement)
+
+
+def _say_disagreement(disagreement: review.Disagreement | None) -> None:
+    if disagreement is None:
+        out.print("no case was reviewed yet", highlight=False)
+        return
+    low, high = disagreement.interval()
+    out.print(
+        f"a member disagreed on {disagreement.disagreed} of {disagreement.cases} reviewed cases: "
+        f"{disagreement.share:.1%} (95 %: {low:.1%} to {high:.1%})",
+        highlight=False,
+    )
+
+
+def _day(at: int) -> str:
+    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d")

@@ -1,0 +1,293 @@
+"""Cases that the college reviews: announced, drawn, judged, and what came of it."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from guarantee.bodies import CaseReviewed, Concern, DrawAnnounced, Opinion, SampleDrawn
+from guarantee.draw import DAYS_TO_DRAW, FRAMED, Case, Frame, SampleRefused, check_sample, sample
+from guarantee.ledger import Draft, Ledger, Recorded, Request
+from guarantee.merkle import Hash
+from guarantee.pseudonyms import Actor
+from guarantee.records import RecordType
+from guarantee.refusals import StepMissing, UnknownDossier
+from guarantee.situations import Dossier, Draw, DrawStep, Gate, Information, Review
+
+_DAY_MS = 24 * 3600 * 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawn:
+    """A sample on record.
+
+    Attributes:
+        dossiers: The drawn cases, sorted by id.
+    """
+
+    recorded: Recorded
+    dossiers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disagreement:
+    """On how many of the reviewed cases a member of the college disagreed.
+
+    The sample takes a share of each stratum, rounded up: of a small frame these cases are no
+    estimate of all.
+
+    Attributes:
+        disagreed: Cases with at least one review that disagreed.
+        cases: Cases with a review.
+    """
+
+    disagreed: int
+    cases: int
+
+    @property
+    def share(self) -> float:
+        """The share of cases; `cases` is at least 1."""
+        return self.disagreed / self.cases
+
+    def interval(self) -> tuple[float, float]:
+        """The share's 95 % interval. Source: Wilson, 1927; `cases` is at least 1."""
+        z, n = 1.959963984540054, self.cases
+        centre = (self.share + z * z / (2 * n)) / (1 + z * z / n)
+        spread = self.share * (1 - self.share) / n + z * z / (4 * n * n)
+        half = z * math.sqrt(spread) / (1 + z * z / n)
+        return max(0.0, centre - half), min(1.0, centre + half)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrawStanding:
+    """One draw, and how far its review has come.
+
+    Attributes:
+        announcement: The id that names the draw.
+        announced_at: Milliseconds since 1970, UTC.
+        drawn: How many cases; none before the sample is drawn.
+        open: Drawn cases that nobody has reviewed yet.
+        erased: Drawn cases that nobody can review any more: their patients were erased.
+        overdue: Whether it was announced so long ago without a draw that it is a finding.
+    """
+
+    announcement: str
+    announced_at: int
+    rate: str
+    model: str | None
+    drawn: int | None
+    open: tuple[str, ...]
+    erased: tuple[str, ...]
+    overdue: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnnouncedDraw:
+    """All that a draw follows from, but the secret.
+
+    Attributes:
+        cases: The frame.
+        root: Of the first log that includes the announcement.
+    """
+
+    body: DrawAnnounced
+    cases: list[Case]
+    root: Hash
+
+
+def announce(
+    ledger: Ledger,
+    actor: Actor,
+    *,
+    rate: str,
+    secret_sha256: str,
+    model: str | None = None,
+    first_index: int = 0,
+    request: Request | None = None,
+) -> Recorded:
+    """Announce a draw before anyone can know which cases it takes.
+
+    Args:
+        rate: The share of each stratum, as "1/20".
+        secret_sha256: Of 32 bytes that the college's own machine alone knows, hexadecimal.
+        model: Whose cases are in the frame; none: every model's.
+        first_index: Where in the log the frame starts; it ends with the announcement.
+
+    Raises:
+        SampleRefused: The rate or the digest is none, or the frame starts after the log's end.
+        UnknownModel: No such model is registered.
+        NotAMember: The actor has no seat.
+    """
+    try:
+        announced = DrawAnnounced(
+            rate=rate, model=model, first_index=first_index, secret_sha256=secret_sha256
+        )
+    except ValidationError as error:
+        fields = ", ".join(str(one["loc"][0]) for one in error.errors())
+        raise SampleRefused(
+            f"{fields}: a rate reads 1/20 and is at most 1/1, a SHA-256 is 64 hexadecimal digits"
+        ) from error
+    if first_index > ledger.head().size:
+        raise SampleRefused("the frame starts after the log's end")
+    return ledger.record(
+        Draft(
+            type=RecordType.DRAW_ANNOUNCED,
+            actor=actor,
+            outcome="announced",
+            body=announced,
+            model=model,
+        ),
+        request,
+    )
+
+
+def draw(
+    ledger: Ledger,
+    actor: Actor,
+    *,
+    announcement: str,
+    secret: bytes,
+    expected: Iterable[str] | None = None,
+    request: Request | None = None,
+) -> Drawn:
+    """Reveal the secret, and record the cases that it draws.
+
+    Args:
+        expected: The cases that the college drew itself from its own copy of the log, if it did.
+
+    Raises:
+        StepMissing: No such draw was announced.
+        SampleRefused: It is another secret, or the college drew other cases: its copy of the log
+            is not this one.
+        AlreadyDone: The sample of this announcement was drawn.
+        NotAMember: The actor has no seat.
+    """
+    announced = announced_draw(ledger, announcement)
+    dossiers = sample(announced.body, secret, announced.cases, announced.root)
+    if expected is not None:
+        claimed = SampleDrawn(secret=secret.hex(), dossiers=tuple(sorted(expected)))
+        check_sample(announced.body, claimed, announced.cases, announced.root)
+    recorded = ledger.record(
+        Draft(
+            type=RecordType.SAMPLE_DRAWN,
+            actor=actor,
+            outcome="drawn",
+            body=SampleDrawn(secret=secret.hex(), dossiers=dossiers),
+            follows=(announcement,),
+            model=announced.body.model,
+        ),
+        request,
+    )
+    return Drawn(recorded=recorded, dossiers=dossiers)
+
+
+def announced_draw(ledger: Ledger, announcement: str) -> AnnouncedDraw:
+    """An announcement, its frame and its root, from the log.
+
+    Raises:
+        StepMissing: No such draw was announced.
+    """
+    if ledger.get(Draw, announcement) is None:
+        raise StepMissing("no such draw was announced: DrawAnnounced is missing")
+    recorded = ledger.find(announcement)
+    body = ledger.open_as(recorded, DrawAnnounced)
+    frame = Frame()
+    for one in ledger.stretch(FRAMED, start=body.first_index, end=recorded.index, model=body.model):
+        frame.add(one.index, one.header)
+    return AnnouncedDraw(
+        body=body,
+        cases=frame.cases(body, before=recorded.index),
+        root=ledger.root(recorded.index + 1),
+    )
+
+
+def review(
+    ledger: Ledger,
+    actor: Actor,
+    *,
+    announcement: str,
+    dossier: str,
+    opinion: Opinion,
+    concerns: Iterable[Concern] = (),
+    request: Request | None = None,
+) -> Recorded:
+    """Record what a member thinks of a drawn case; nothing clinical is written here.
+
+    Raises:
+        StepMissing: No such draw was announced, or no sample was drawn yet.
+        SampleRefused: The case was not drawn.
+        UnknownDossier: No such inference.
+        Erased: The patient's records were erased since.
+        AlreadyDone: The member has reviewed this case.
+        NotAMember: The actor has no seat.
+    """
+    standing = ledger.get(Draw, announcement)
+    if standing is None or standing.drawn is None:
+        raise StepMissing("no sample was drawn yet: SampleDrawn is missing")
+    case = ledger.get(Dossier, dossier)
+    if case is None:
+        raise UnknownDossier("the log holds no such inference")
+    if dossier not in ledger.open_as(ledger.find(standing.drawn), SampleDrawn).dossiers:
+        raise SampleRefused("the case was not drawn: only drawn cases are reviewed")
+    return ledger.record(
+        Draft(
+            type=RecordType.CASE_REVIEWED,
+            actor=actor,
+            outcome=opinion,
+            body=CaseReviewed(opinion=opinion, concerns=tuple(concerns)),
+            dossier=dossier,
+            follows=(announcement, standing.drawn),
+            model=case.model,
+            model_version=case.model_version,
+        ),
+        request,
+    )
+
+
+def draws(ledger: Ledger, *, at: int) -> list[DrawStanding]:
+    """Every draw and how far its review has come, oldest first.
+
+    Args:
+        at: Milliseconds since 1970, UTC: by which an announcement may be overdue.
+    """
+    reviewed: dict[str, set[str]] = defaultdict(set)
+    for _, one in ledger.situations(Review, Opinion):
+        reviewed[one.draw].add(one.dossier)
+    standings = []
+    # The key is a UUIDv7: announcements come in the order of their times.
+    for key, standing in ledger.situations(Draw, DrawStep):
+        announced = ledger.open_as(ledger.find(key), DrawAnnounced)
+        drawn: tuple[str, ...] | None = None
+        if standing.drawn is not None:
+            drawn = ledger.open_as(ledger.find(standing.drawn), SampleDrawn).dossiers
+        unseen = [one for one in drawn or () if one not in reviewed[key]]
+        erased = tuple(one for one in unseen if _is_erased(ledger, one))
+        standings.append(
+            DrawStanding(
+                announcement=key,
+                announced_at=standing.announced_at,
+                rate=announced.rate,
+                model=announced.model,
+                drawn=None if drawn is None else len(drawn),
+                open=tuple(one for one in unseen if one not in erased),
+                erased=erased,
+                overdue=drawn is None and at - standing.announced_at > DAYS_TO_DRAW * _DAY_MS,
+            )
+        )
+    return standings
+
+
+def disagreement(ledger: Ledger) -> Disagreement | None:
+    """On how many reviewed cases a member disagreed; none before the first review."""
+    cases: dict[str, bool] = {}
+    for _, one in ledger.situations(Review, Opinion):
+        cases[one.dossier] = cases.get(one.dossier, False) or one.step is Opinion.DISAGREED
+    return Disagreement(disagreed=sum(cases.values()), cases=len(cases)) if cases else None
+
+
+def _is_erased(ledger: Ledger, dossier: str) -> bool:
+    case = ledger.get(Dossier, dossier)
+    information = ledger.get(Information, case.information) if case is not None else None
+    return information is not None and information.step is Gate.ERASED
