@@ -145,7 +145,10 @@ def test_the_ground_stands_on_the_base_dependencies_alone(base_only: Path) -> No
     names = {
         path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
         for path in files_of_the_clone()
-        if path.startswith("guarantee/") and path.endswith(".py")
+        if path.startswith("guarantee/")
+        and path.endswith(".py")
+        # alembic alone runs it
+        and path != "guarantee/migrations/env.py"
     }
     imported = run_on_the_base(base_only, "-W", "error", "-c", f"import {', '.join(sorted(names))}")
     assert imported.returncode == 0, imported.stderr
