@@ -3,7 +3,7 @@
 A situation is what earlier records led to; see `guarantee.protocol` for how records move it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, TypeVar
@@ -209,15 +209,26 @@ class Remembered:
     """A state in memory, for whoever replays a log."""
 
     def __init__(self) -> None:
-        self.situations: dict[tuple[type[Situation], str], Situation] = {}
+        # A dictionary a kind: a log of a million records has about as many keys.
+        self._kinds: dict[type[Situation], dict[str, Situation]] = {}
 
     def get(self, kind: type[S], key: str) -> S | None:
         """The situation of that kind and key, if there is one."""
-        return self.situations.get((kind, key))  # type: ignore[return-value]  # keyed by its type
+        return self._kinds.get(kind, {}).get(key)  # type: ignore[return-value]  # by its type
 
     def put(self, key: str, new: Situation, old: Situation | None) -> None:  # noqa: ARG002  # State's
         """Move a situation."""
-        self.situations[type(new), key] = new
+        self._kinds.setdefault(type(new), {})[key] = new
+
+    def take(self, kind: type[Situation], key: str) -> Situation | None:
+        """The situation of that kind and key, which is forgotten, if there is one."""
+        return self._kinds.get(kind, {}).pop(key, None)
+
+    def places(self) -> Iterator[tuple[type[Situation], str]]:
+        """Kind and key of every situation."""
+        for kind, situations in self._kinds.items():
+            for key in situations:
+                yield kind, key
 
 
 Rule = Callable[[Header, State], None]

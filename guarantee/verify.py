@@ -1,417 +1,258 @@
 """The verifier: reads a whole log, believes nothing, and names what is wrong.
 
     python -m guarantee.verify --home DIR
+    python -m guarantee.verify --export FILE --key VKEY --since CHECKPOINT_FILE
 
-It needs the base dependencies alone, and changes nothing.
+It needs the base dependencies alone, and changes nothing. Three passes over the log, each of
+which can be called alone: `rebuild` hashes, `replay` follows the protocol, `check_sealed` opens
+what the keys at hand open and checks signatures.
 """
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from sqlalchemy import Connection, LargeBinary, cast, select
-
-from guarantee.bodies import BODY_TYPES, SEALED_TYPES
-from guarantee.checkpoint import NoteError, Signer, VerifierKey, verify
-from guarantee.errors import GuaranteeError
-from guarantee.home import Home
-from guarantee.ledger import Entry, entries, origin_of, read_head, tiles_of
-from guarantee.merkle import Frontier, Hash, leaf_hash
-from guarantee.protocol import advance
-from guarantee.records import Header, MalformedRecord
-from guarantee.refusals import ProtocolError
-from guarantee.situations import Remembered
-from guarantee.state import stored_situations
-from guarantee.store import BODIES, KEYS, PEOPLE, RECORDS, SIGNED, Reader, StoreUnavailable
-from guarantee.tiles import WIDTH
-from guarantee.vault import (
-    CannotOpen,
-    KeyUnavailable,
-    MasterKey,
-    VaultError,
-    decrypt,
-    digest_of,
-    secret_file,
-    signing_key,
-    unseal,
+from guarantee.anchors import Anchors, check_anchors
+from guarantee.checkpoint import (
+    COSIGNATURE_ED25519,
+    ED25519,
+    MalformedNote,
+    Signer,
+    VerifierKey,
+    parse,
 )
+from guarantee.export import ExportedLog, MalformedExport
+from guarantee.findings import (
+    COULD_NOT_CHECK,
+    TAMPERED,
+    VERIFIED,
+    CouldNotCheck,
+    Finding,
+    Progress,
+    Report,
+    print_report,
+)
+from guarantee.home import Home
+from guarantee.ledger import origin_of
+from guarantee.rebuilt import rebuild
+from guarantee.replay import Replayed, replay
+from guarantee.sealed import Custody, check_sealed
+from guarantee.source import Source, StoredLog
+from guarantee.state import stored_situations
+from guarantee.store import Reader, StoreUnavailable
+from guarantee.timestamp import TimestampError, authorities_in
+from guarantee.vault import KeyUnavailable, MasterKey, secret_file, signing_key
 
-VERIFIED, TAMPERED, COULD_NOT_CHECK = 0, 1, 2
-_HASH = 32
+__all__ = [
+    "COULD_NOT_CHECK",
+    "TAMPERED",
+    "VERIFIED",
+    "Anchors",
+    "CouldNotCheck",
+    "Finding",
+    "Report",
+    "anchors_of",
+    "main",
+    "print_report",
+    "verify_export",
+    "verify_home",
+]
 
-CLOCK_TOLERANCE_MS = 1000
-"""Records that wait for the same commit may stand in another order than their clocks."""
-
-
-class CouldNotCheck(GuaranteeError):
-    """Something that the verification needs is not there."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One thing that is wrong.
-
-    Attributes:
-        record: The record's id, where one is to blame and its id is known.
-        index: Its zero-based place in the log, where that is known.
-    """
-
-    problem: str
-    record: str | None = None
-    index: int | None = None
-
-    def __str__(self) -> str:
-        place = [] if self.index is None else [f"index {self.index}"]
-        if self.record is not None:
-            place.insert(0, f"record {self.record}")
-        return f"{', '.join(place)}: {self.problem}" if place else self.problem
-
-
-@dataclass(slots=True)
-class Report:
-    """What a verification found.
-
-    Attributes:
-        anchor: What the log was compared with.
-        size: Records in the log, as its head says.
-        findings: What is wrong; none where all is verified.
-        remarks: What a reader should know, though nothing is wrong.
-    """
-
-    anchor: str
-    size: int = 0
-    root: Hash = b""
-    findings: list[Finding] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
-
-    @property
-    def verified(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.findings
-
-    def found(self, problem: str, *, record: str | None = None, index: int | None = None) -> None:
-        """Add a finding."""
-        self.findings.append(Finding(problem=problem, record=record, index=index))
+_PASSES = 3
 
 
-Progress = Callable[[int, int], None]
-"""Told how many records of how many were read."""
+def verify_home(
+    home: Home,
+    progress: Progress = lambda _done, _all: None,
+    *,
+    anchors: Anchors | None = None,
+    masters: tuple[MasterKey, ...] | None = None,
+) -> Report:
+    """Verify the log under `home`; with the keys that are there, unless others are given.
 
-
-def verify_home(home: Home, progress: Progress = lambda _done, _all: None) -> Report:
-    """Verify the log under `home` with the keys that are there.
+    Args:
+        anchors: What else the log is held against.
+        masters: Master keys to open bodies with; by default those in the home's files.
 
     Raises:
-        CouldNotCheck: There is no log, or its key is missing.
+        CouldNotCheck: There is no log, or no key to check its checkpoint with.
     """
+    anchors = anchors or Anchors()
     if home.lacks_log:
         raise CouldNotCheck(f"{home.database} does not exist: name a home with --home")
-    key_file = home.keys / "ledger.key"
-    if not key_file.exists():
-        raise CouldNotCheck(f"{key_file} does not exist: the checkpoint cannot be checked")
-    private = signing_key(key_file)
-    key = Signer(name=origin_of(private), private=private).verifier_key
-    master = _master_key(home)
-    report = Report(anchor="consistent with the key in this same home")
-    if master is None:
-        report.remarks.append("no master key here: bodies' digests were checked, not opened")
-    with _reading(home) as connection:
-        _Verification(connection, key, master, report, progress).run()
+    keys = anchors.keys or (_key_in(home),)
+    masters = _masters_in(home) if masters is None else masters
+    with reading(home) as log:
+        custody = Custody(log.connection, masters)
+        report, replayed = _verify(log, keys, anchors, custody if masters else None, progress)
+        if not masters:
+            report.remark("no master key here: bodies' digests were checked, not opened")
+        custody.check(report)
+        if report.verified:
+            _check_state(log, replayed, report)
     return report
 
 
-def _master_key(home: Home) -> MasterKey | None:
-    path = home.keys / "master.key"
-    return MasterKey(secret_file(path, 32)) if path.exists() else None
+def verify_export(
+    path: Path,
+    progress: Progress = lambda _done, _all: None,
+    *,
+    anchors: Anchors,
+    home: Home | None = None,
+) -> Report:
+    """Verify an export with a key that its holder was given beforehand.
+
+    Args:
+        path: As `guarantee.export.write_export` wrote it.
+        anchors: With the log's key; without one, that in `home` is taken.
+
+    Raises:
+        CouldNotCheck: The file is no export, or there is no key.
+    """
+    if not anchors.keys and (home is None or not _key_file(home).exists()):
+        raise CouldNotCheck("an export is checked with the log's key: give it with --key")
+    keys = anchors.keys or ((_key_in(home),) if home else ())
+    with ExportedLog(path) as log:
+        try:
+            return _verify(log, keys, anchors, None, progress)[0]
+        except MalformedExport as error:
+            report = Report(anchor="", size=log.size)
+            report.found(f"{path.name}: {error}")
+            return report
 
 
 @contextmanager
-def _reading(home: Home) -> Iterator[Connection]:
-    store = Reader.open(home.url)
+def reading(home: Home) -> Iterator[StoredLog]:
+    """The log under `home`, in one consistent view.
+
+    Raises:
+        CouldNotCheck: The database cannot be read.
+    """
     try:
-        with store.reading() as connection:
-            yield connection
+        store = Reader.open(home.url)
+        try:
+            with store.reading() as connection:
+                yield StoredLog(connection)
+        finally:
+            store.close()
     except StoreUnavailable as error:
         raise CouldNotCheck(str(error)) from error
-    finally:
-        store.close()
 
 
-class _Verification:
-    """One pass over one log.
+def _verify(
+    source: Source,
+    keys: tuple[VerifierKey, ...],
+    anchors: Anchors,
+    custody: Custody | None,
+    progress: Progress,
+) -> tuple[Report, Replayed]:
+    """Verify what every source holds.
 
-    1. Re-hash every header; where its leaf is not the tile's, name the record.
-    2. Re-hash every body; open what the keys open and check its commitment.
-    3. Rebuild the tree; compare every tile, the head and the signed checkpoint.
-    4. Find bodies that no record owns, and people whose identity does not open.
-    5. Replay the protocol and compare where it led with the stored state.
+    1. Hash the records and rebuild the tree.
+    2. Replay the protocol.
+    3. Hold the tree against checkpoints.
+    4. Open sealed bodies, and check signatures.
     """
+    report = Report(anchor=_anchor(anchors), kept=anchors.since is not None)
 
-    def __init__(
-        self,
-        connection: Connection,
-        key: VerifierKey,
-        master: MasterKey | None,
-        report: Report,
-        progress: Progress,
-    ) -> None:
-        self.connection = connection
-        self.key = key
-        self.master = master
-        self.report = report
-        self.progress = progress
-        self.state = Remembered()
-        self.frontier = Frontier.empty()
-        self.roots: dict[int, Hash] = {}
-        self.order: list[Finding] = []
-        self.read_tile = tiles_of(connection)
-        self.tile: list[Hash] = []
-        self.data_keys: dict[str, bytes | None] = {}
-        self.latest_time = 0
+    def part(number: int) -> Progress:
+        return lambda done, size: progress(number * size + done, _PASSES * size)
 
-    def run(self) -> None:
-        head = read_head(self.connection)
-        self.report.size, self.report.root = head.size, head.root
-        signed = self._signed_size()
-        # 1. and 2.
-        for entry in entries(self.connection):
-            if entry.index >= head.size:
-                self.report.found("stands beyond the head", record=entry.id, index=entry.index)
-                continue
-            while self.frontier.size < entry.index:
-                self._skip_missing()
-            self._check(entry)
-            if self.frontier.size == signed:
-                self.roots[signed] = self.frontier.root
-            if entry.index % 1000 == 0:
-                self.progress(entry.index, head.size)
-        while self.frontier.size < head.size:
-            self._skip_missing()
-        # 3.
-        if self.frontier.root != head.root:
-            self.report.found(
-                f"the records lead to root {self.frontier.root.hex()}, "
-                f"the head says {head.root.hex()}"
-            )
-        self._check_upper_tiles()
-        self._check_signature(signed)
-        # 4.
-        self._check_orphans()
-        self._check_people()
-        # 5.
-        if self.report.findings:
-            if self.order:
-                self.report.remarks.append(
-                    "the order of steps was not judged, because records were altered"
-                )
-        else:
-            self.report.findings += self.order
-            self._check_state()
-        self.progress(head.size, head.size)
-
-    def _stored_leaf(self, index: int) -> Hash | None:
-        tile, offset = divmod(index, WIDTH)
-        if offset == 0 or not self.tile:
-            hashes = self.read_tile(0, tile)
-            self.tile = [hashes[place : place + _HASH] for place in range(0, len(hashes), _HASH)]
-        return self.tile[offset] if offset < len(self.tile) else None
-
-    def _skip_missing(self) -> None:
-        index = self.frontier.size
-        self.report.found("the record is missing", index=index)
-        self.frontier.append(self._stored_leaf(index) or bytes(_HASH))
-
-    def _check(self, entry: Entry) -> None:
-        leaf = leaf_hash(entry.header)
-        stored_leaf = self._stored_leaf(entry.index)
-        # The tile's hash goes on into the tree, so that one altered header is one finding.
-        self.frontier.append(stored_leaf or leaf)
-        if stored_leaf is None:
-            self._blame(entry, "its hash is missing from the tiles")
-        elif stored_leaf != leaf:
-            self._blame(entry, "the header is not the one that was logged")
-        try:
-            header = Header.decode(entry.header)
-        except MalformedRecord as error:
-            if stored_leaf == leaf:
-                self._blame(entry, str(error))
-            return
-        if header.id != entry.id:
-            self._blame(entry, "the row names another record than its header")
-        if stored_leaf != leaf:
-            return
-        self._check_body(entry, header)
-        if header.time < self.latest_time - CLOCK_TOLERANCE_MS:
-            self.report.remarks.append(
-                f"record {entry.id}, index {entry.index}: its clock stands "
-                f"{self.latest_time - header.time} ms before an earlier record's"
-            )
-        self.latest_time = max(self.latest_time, header.time)
-        try:
-            advance(header, self.state)
-        except ProtocolError as error:
-            self.order.append(Finding(problem=str(error), record=entry.id, index=entry.index))
-
-    def _blame(self, entry: Entry, problem: str) -> None:
-        self.report.found(problem, record=entry.id, index=entry.index)
-
-    def _check_body(self, entry: Entry, header: Header) -> None:
-        if entry.stored is None:
-            self._blame(entry, "the body is missing, and nothing on record says why")
-        elif digest_of(entry.stored) != header.vaulted_digest:
-            self._blame(entry, "the body is not the one that was recorded")
-        elif (header.commitment is None) == (header.type in SEALED_TYPES):
-            self._blame(entry, "the body is clear where it should be sealed, or the reverse")
-        elif (entry.key_id is None) != (header.commitment is None):
-            self._blame(entry, "the row names no key for a sealed body, or one for a clear body")
-        elif entry.key_id is None:
-            self._check_form(entry, header, entry.stored)
-        elif self.master is not None and header.commitment is not None:
-            self._check_commitment(entry, header, entry.key_id, entry.stored)
-
-    def _check_commitment(self, entry: Entry, header: Header, key_id: str, stored: bytes) -> None:
-        key = self._data_key(key_id)
-        if key is None:
-            self._blame(entry, "the key of its patient is missing or altered")
-            return
-        try:
-            body = unseal(key, entry.id, stored, header.commitment or "")
-        except VaultError as error:
-            self._blame(entry, str(error))
-            return
-        self._check_form(entry, header, body)
-
-    def _check_form(self, entry: Entry, header: Header, body: bytes) -> None:
-        try:
-            BODY_TYPES[header.type].model_validate_json(body)
-        except ValueError:
-            self._blame(entry, f"the body is not that of a {header.type}")
-
-    def _data_key(self, key_id: str) -> bytes | None:
-        if key_id not in self.data_keys:
-            wrapped = self.connection.scalar(
-                select(cast(KEYS.c.wrapped, LargeBinary)).where(KEYS.c.id == key_id)
-            )
-            try:
-                opened = (
-                    self.master.unwrap(wrapped, owner=key_id)
-                    if wrapped is not None and self.master is not None
-                    else None
-                )
-            except CannotOpen:
-                opened = None
-            self.data_keys[key_id] = opened
-        return self.data_keys[key_id]
-
-    def _check_upper_tiles(self) -> None:
-        level, count = 0, self.report.size
-        below: Callable[[int, int], bytes] = self.read_tile
-        while count:
-            for tile in range((count + WIDTH - 1) // WIDTH):
-                expected = min(WIDTH, count - tile * WIDTH) * _HASH
-                hashes = below(level, tile)
-                if len(hashes) != expected:
-                    self.report.found(f"tile {level}/{tile} holds {len(hashes)} bytes")
-                elif expected == WIDTH * _HASH and not self._carried(level, tile, hashes):
-                    self.report.found(
-                        f"tile {level + 1}/{tile // WIDTH} is not over {level}/{tile}"
-                    )
-            level, count = level + 1, count // WIDTH
-
-    def _carried(self, level: int, tile: int, hashes: bytes) -> bool:
-        root = _root(hashes)
-        above = self.read_tile(level + 1, tile // WIDTH)
-        offset = tile % WIDTH * _HASH
-        return above[offset : offset + _HASH] == root
-
-    def _signed_size(self) -> int:
-        rows = self.connection.execute(
-            select(SIGNED.c.size, cast(SIGNED.c.note, LargeBinary).label("note"))
-        ).all()
-        if len(rows) != 1:
-            self.report.found("the signed checkpoint is missing")
-            return 0
-        self.note: bytes = rows[0].note
-        size: int = rows[0].size
-        return size
-
-    def _check_signature(self, signed: int) -> None:
-        if not hasattr(self, "note"):
-            return
-        try:
-            checkpoint = verify(self.note, self.key)
-        except NoteError as error:
-            self.report.found(f"the signed checkpoint: {error}")
-            return
-        root = self.roots.get(signed, Frontier.empty().root)
-        if checkpoint.size != signed or checkpoint.size > self.report.size:
-            self.report.found(
-                f"the checkpoint was signed over {checkpoint.size} records, "
-                f"the log holds {self.report.size}"
-            )
-        elif checkpoint.root != root:
-            self.report.found("the signed checkpoint is over other records than these")
-        elif checkpoint.size < self.report.size:
-            self.report.remarks.append(
-                f"the last {self.report.size - checkpoint.size} records are committed and not "
-                "signed yet: the service stopped in between, and signs when it opens again"
-            )
-
-    def _check_orphans(self) -> None:
-        owned = select(RECORDS.c.id)
-        statement = select(BODIES.c.record_id).where(BODIES.c.record_id.not_in(owned))
-        for record_id in self.connection.scalars(statement):
-            self.report.found("a body is left, but its record is missing", record=record_id)
-
-    def _check_people(self) -> None:
-        if self.master is None:
-            return
-        for row in self.connection.execute(
-            select(
-                PEOPLE.c.pseudonym,
-                PEOPLE.c.key_id,
-                cast(PEOPLE.c.stored, LargeBinary).label("stored"),
-            )
-        ):
-            key = self._data_key(row.key_id)
-            try:
-                decrypt(key or b"", row.stored, about=f"identity {row.pseudonym}")
-            except CannotOpen as error:
-                self.report.found(f"the identity of pseudonym {row.pseudonym}: {error}")
-
-    def _check_state(self) -> None:
-        stored = dict(stored_situations(self.connection))
-        for place in sorted(stored.keys() | self.state.situations.keys(), key=str):
-            if stored.get(place) != self.state.situations.get(place):
-                kind, key = place
-                self.report.found(
-                    f"the stored {kind.__name__.lower()} {key} is not where the records led",
-                    record=key if kind.__name__ in {"Dossier", "Information"} else None,
-                )
+    # 1.
+    tree = rebuild(source, report, part(0))
+    # 2.
+    replayed = replay(source, tree, report, part(1))
+    # 3.
+    check_anchors(source, tree, replayed, keys=keys, anchors=anchors, report=report)
+    # 4.
+    check_sealed(source, tree, replayed, custody=custody, report=report, progress=part(2))
+    progress(_PASSES * tree.size, _PASSES * tree.size)
+    return report, replayed
 
 
-def _root(hashes: bytes) -> Hash:
-    frontier = Frontier.empty()
-    for place in range(0, len(hashes), _HASH):
-        frontier.append(hashes[place : place + _HASH])
-    return frontier.root
+def _anchor(anchors: Anchors) -> str:
+    words = (
+        "signed by the key given" if anchors.keys else "consistent with the key in this same home"
+    )
+    if anchors.since is None:
+        return words
+    try:
+        return (
+            f"{words}; the log only grew since the kept checkpoint of {parse(anchors.since).size}"
+        )
+    except MalformedNote as error:
+        raise CouldNotCheck(f"the kept checkpoint: {error}") from error
 
 
-def print_report(report: Report, write: Callable[[str], None] = print) -> int:
-    """Write what was found; returns the exit status that says it."""
-    for remark in report.remarks:
-        write(f"remark: {remark}")
-    for finding in report.findings:
-        write(f"TAMPERING: {finding}")
-    if report.findings:
-        write(f"{len(report.findings)} findings in a log of {report.size} records")
-        return TAMPERED
-    write(f"verified: {report.size} records, root {report.root.hex()}")
-    write(f"{report.anchor}: for more, compare with a checkpoint kept outside the house")
-    return VERIFIED
+def _key_file(home: Home) -> Path:
+    return home.keys / "ledger.key"
+
+
+def _key_in(home: Home) -> VerifierKey:
+    path = _key_file(home)
+    if not path.exists():
+        raise CouldNotCheck(f"{path} does not exist: give the log's key with --key")
+    private = signing_key(path)
+    return Signer(name=origin_of(private), private=private).verifier_key
+
+
+def _masters_in(home: Home) -> tuple[MasterKey, ...]:
+    files = (home.keys / "master.key", home.keys / "master.next")
+    return tuple(MasterKey(secret_file(path, 32)) for path in files if path.exists())
+
+
+def _check_state(log: StoredLog, replayed: Replayed, report: Report) -> None:
+    """Compare the stored state with where the records led; takes the replayed state apart."""
+    for (kind, key), situation in stored_situations(log.connection):
+        if situation is None or replayed.state.take(kind, key) != situation:
+            _misplaced(kind.__name__, key, report)
+    for kind, key in replayed.state.places():
+        _misplaced(kind.__name__, key, report)
+
+
+def _misplaced(kind: str, key: str, report: Report) -> None:
+    report.found(
+        f"the stored {kind.lower()} {key} is not where the records led",
+        record=key if kind in {"Dossier", "Information"} else None,
+    )
+
+
+def anchors_of(
+    *,
+    keys: tuple[str, ...] = (),
+    since: Path | None = None,
+    witnesses: tuple[str, ...] = (),
+    authorities: Path | None = None,
+) -> Anchors:
+    """Anchors as they stand in files and on the command line.
+
+    Args:
+        keys: vkeys of the log, the present one first.
+        since: A checkpoint's file.
+        witnesses: vkeys of cosigners.
+        authorities: A PEM file of timestamping authorities' roots.
+
+    Raises:
+        CouldNotCheck: One of them is not what it should be.
+    """
+    try:
+        return Anchors(
+            keys=tuple(_parsed(key, ED25519, "a log's") for key in keys),
+            since=since.read_bytes() if since is not None else None,
+            witnesses=tuple(_parsed(key, COSIGNATURE_ED25519, "a cosigner's") for key in witnesses),
+            authorities=tuple(authorities_in(authorities)) if authorities is not None else (),
+        )
+    except (MalformedNote, TimestampError, OSError) as error:
+        raise CouldNotCheck(str(error)) from error
+
+
+def _parsed(text: str, algorithm: int, whose: str) -> VerifierKey:
+    key = VerifierKey.parse(text)
+    if key.algorithm != algorithm:
+        raise CouldNotCheck(f"{key.name}: {whose} key is of type {algorithm}")
+    return key
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -419,12 +260,30 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m guarantee.verify",
         description="Verify a log: exit 0 verified, 1 tampering found, 2 could not check.",
-        epilog="example: python -m guarantee.verify --home ~/.garant",
+        epilog="example: python -m guarantee.verify --export log.garant --key VKEY --since kept.txt",
     )
-    parser.add_argument("--home", type=Path, required=True, help="the home that holds the log")
+    parser.add_argument("--home", type=Path, help="the home that holds the log or its key")
+    parser.add_argument("--export", type=Path, help="an export to verify, instead of a home")
+    parser.add_argument("--key", action="append", default=[], help="the log's verifier key")
+    parser.add_argument("--since", type=Path, help="a checkpoint kept outside the house")
+    parser.add_argument("--cosigner", action="append", default=[], help="a witness's key")
+    parser.add_argument("--tsa-root", type=Path, help="roots of timestamping authorities, PEM")
     options = parser.parse_args(arguments)
+    if options.home is None and options.export is None:
+        parser.error("name a home with --home, or an export with --export")
+    home = Home(options.home) if options.home is not None else None
     try:
-        return print_report(verify_home(Home(options.home)))
+        anchors = anchors_of(
+            keys=tuple(options.key),
+            since=options.since,
+            witnesses=tuple(options.cosigner),
+            authorities=options.tsa_root,
+        )
+        if options.export is not None:
+            report = verify_export(options.export, anchors=anchors, home=home)
+        else:
+            report = verify_home(home or Home(Path()), anchors=anchors)
+        return print_report(report)
     except (CouldNotCheck, KeyUnavailable, StoreUnavailable) as error:
         print(f"could not check: {error}", file=sys.stderr)  # noqa: T201  # the command's answer
         return COULD_NOT_CHECK

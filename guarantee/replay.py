@@ -1,0 +1,323 @@
+"""The protocol, replayed: where each record may stand, and what bodies in clear must say."""
+
+import secrets
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from hashlib import blake2b
+from itertools import pairwise
+
+from guarantee.bodies import (
+    BODY_TYPES,
+    SEALED_TYPES,
+    AccessRecorded,
+    BackupTaken,
+    Body,
+    CaseReviewed,
+    DrawAnnounced,
+    KeyRegistered,
+    LogOpened,
+    MemberAppointed,
+    ModelApproved,
+    ModelPromoted,
+    ModelRegistered,
+    PatientErased,
+    SampleDrawn,
+)
+from guarantee.draw import (
+    DAYS_TO_DRAW,
+    FRAMED,
+    Frame,
+    SampleRefused,
+    check_announcement,
+    check_review,
+    check_sample,
+)
+from guarantee.findings import Finding, Progress, Report
+from guarantee.protocol import advance
+from guarantee.rebuilt import Rebuilt
+from guarantee.records import Header, MalformedRecord
+from guarantee.refusals import ProtocolError
+from guarantee.signature import PublicKey, SignatureRefused
+from guarantee.signing_keys import check_key
+from guarantee.situations import Remembered, version_key
+from guarantee.source import Entry, Row, Source
+
+CLOCK_TOLERANCE_MS = 1000
+"""Records that wait for the same commit may stand in another order than their clocks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """An announced draw, and where it stands."""
+
+    index: int
+    time: int
+    body: DrawAnnounced
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A `LogOpened`, and where it stands."""
+
+    index: int
+    body: LogOpened
+
+
+@dataclass(slots=True)
+class Replayed:
+    """Where the records led, and what later checks need of them.
+
+    Attributes:
+        state: The protocol's state after the last record.
+        keys: People's own keys, by the id of their registration.
+        registrations: Headers of `ModelRegistered`, by the version's key.
+        digests: Registered digests, by the version's key.
+        opened: Every `LogOpened`, in their order.
+        erased: Records whose bodies an erasure names, with the id of that erasure.
+        erasures: Headers of `PatientErased`.
+    """
+
+    state: Remembered = field(default_factory=Remembered)
+    keys: dict[str, PublicKey] = field(default_factory=dict)
+    registrations: dict[str, Header] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
+    opened: list[Opened] = field(default_factory=list)
+    erased: dict[str, str] = field(default_factory=dict)
+    erasures: list[Header] = field(default_factory=list)
+    order: list[Finding] = field(default_factory=list)
+    draws: dict[str, Announced] = field(default_factory=dict)
+    samples: dict[str, tuple[str, int, SampleDrawn]] = field(default_factory=dict)
+    latest: int = 0
+
+
+def replay(source: Source, tree: Rebuilt, report: Report, progress: Progress) -> Replayed:
+    """Decode every header that stands, move the protocol on, and read what bodies in clear say.
+
+    1. A header is canonical, no id comes twice, and the row repeats it truly.
+    2. It may stand where it stands; its clock does not step back unseen.
+    3. A body in clear has its type's form and says what its header and earlier records say.
+    4. A missing body is accounted for by an erasure, and an erasure left no body that it names.
+    5. A sample is the one that its announcement draws.
+    """
+    replayed = Replayed()
+    seen = _Ids()
+    bare: dict[str, int] = {}
+    for entry, header in standing(source, tree, report):
+        # 1.
+        seen.add(header.id)
+        if entry.row is not None and entry.row != _row_of(header):
+            report.found(
+                "the row names another record, type, dossier or model than its header",
+                record=header.id,
+                index=entry.place,
+            )
+        # 2.
+        _check_clock(header, entry.place, replayed, report)
+        try:
+            advance(header, replayed.state)
+        except ProtocolError as error:
+            replayed.order.append(Finding(problem=str(error), record=header.id, index=entry.place))
+        # 3.
+        if (header.commitment is None) == (header.type in SEALED_TYPES):
+            report.found(
+                "the body is clear where it should be sealed, or the reverse",
+                record=header.id,
+                index=entry.place,
+            )
+        elif entry.stored is None:
+            bare[header.id] = entry.place if header.type in SEALED_TYPES else -1 - entry.place
+        elif header.commitment is None and entry.place not in tree.spoilt:
+            _read(header, entry.place, entry.stored, tree=tree, replayed=replayed, report=report)
+        if entry.place % 1024 == 0:
+            progress(entry.place, tree.size)
+    _check_ids(source, tree, seen, report)
+    # 4.
+    _check_erased(bare, replayed, report)
+    # 5.
+    _check_samples(source, tree, replayed, report)
+    if replayed.order and (tree.altered or tree.spoilt):
+        report.remark("the order of steps was not judged, because records were altered")
+    else:
+        report.findings += replayed.order
+    return replayed
+
+
+def standing(source: Source, tree: Rebuilt, report: Report) -> Iterator[tuple[Entry, Header]]:
+    """Every record whose header is the one that was logged, decoded."""
+    for entry in source.entries(0, tree.size):
+        if entry.place in tree.altered:
+            continue
+        try:
+            yield entry, Header.decode(entry.header)
+        except MalformedRecord as error:
+            report.found(str(error), record=entry.id, index=entry.place)
+
+
+class _Ids:
+    """Which ids came twice, in 8 bytes each: the hash is keyed, so that nobody can aim at it."""
+
+    def __init__(self) -> None:
+        self._key = secrets.token_bytes(16)
+        self._hashes = array("Q")
+
+    def add(self, record_id: str) -> None:
+        """Take the next record's id."""
+        self._hashes.append(self._hash(record_id))
+
+    def repeated(self) -> set[int]:
+        """Hashes of ids that came more than once."""
+        ordered = sorted(self._hashes)
+        return {one for one, next_one in pairwise(ordered) if one == next_one}
+
+    def _hash(self, record_id: str) -> int:
+        digest = blake2b(record_id.encode(), digest_size=8, key=self._key).digest()
+        return int.from_bytes(digest)
+
+    def is_among(self, record_id: str, hashes: set[int]) -> bool:
+        """Whether the id is one of those."""
+        return self._hash(record_id) in hashes
+
+
+def _check_ids(source: Source, tree: Rebuilt, seen: _Ids, report: Report) -> None:
+    twice = seen.repeated()
+    if not twice:
+        return
+    for entry, header in standing(source, tree, Report(anchor="")):
+        if seen.is_among(header.id, twice):
+            report.found("another record has the same id", record=header.id, index=entry.place)
+
+
+def _row_of(header: Header) -> Row:
+    return Row(header.id, header.type, header.dossier, header.model)
+
+
+def _check_clock(header: Header, index: int, replayed: Replayed, report: Report) -> None:
+    if header.time < replayed.latest - CLOCK_TOLERANCE_MS:
+        report.remark(
+            f"record {header.id}, index {index}: its clock stands "
+            f"{replayed.latest - header.time} ms before an earlier record's"
+        )
+    replayed.latest = max(replayed.latest, header.time)
+
+
+def _read(
+    header: Header, place: int, stored: bytes, *, tree: Rebuilt, replayed: Replayed, report: Report
+) -> None:
+    try:
+        body = BODY_TYPES[header.type].model_validate_json(stored)
+    except ValueError:
+        report.found(f"the body is not that of a {header.type}", record=header.id, index=place)
+        return
+    problem = _contradiction(header, body, place, tree, replayed)
+    if problem is not None:
+        report.found(problem, record=header.id, index=place)
+
+
+def _contradiction(
+    header: Header, body: Body, index: int, tree: Rebuilt, replayed: Replayed
+) -> str | None:
+    """What a body in clear says against its header or earlier records, if it does."""
+    version = version_key(header.model or "", header.model_version or "")
+    match body:
+        case ModelRegistered():
+            replayed.digests.setdefault(version, body.digest)
+            replayed.registrations.setdefault(version, header)
+            if body.card.name != header.model:
+                return "the card is another model's"
+        case ModelApproved() | ModelPromoted():
+            if body.digest != replayed.digests.get(version):
+                return "the digest is not the one that was registered"
+        case MemberAppointed() if body.profession != header.outcome:
+            return "the body names another seat than its header"
+        case AccessRecorded() if body.purpose != header.outcome:
+            return "the body names another purpose than its header"
+        case PatientErased():
+            replayed.erasures.append(header)
+            for record in body.records:
+                replayed.erased.setdefault(record, header.id)
+        case BackupTaken():
+            if body.size > index or tree.root_at(body.size).hex() != body.root:
+                return "the backup is not of this log"
+        case LogOpened():
+            replayed.opened.append(Opened(index, body))
+        case DrawAnnounced() | SampleDrawn() | CaseReviewed() | KeyRegistered():
+            return _college_contradiction(header, body, index, replayed)
+    return None
+
+
+def _college_contradiction(
+    header: Header,
+    body: DrawAnnounced | SampleDrawn | CaseReviewed | KeyRegistered,
+    index: int,
+    replayed: Replayed,
+) -> str | None:
+    announcement = header.follows[0] if header.follows else ""
+    try:
+        match body:
+            case KeyRegistered():
+                replayed.keys[header.id] = check_key(body)
+            case DrawAnnounced():
+                replayed.draws[header.id] = Announced(index, header.time, body)
+                check_announcement(header, body, index=index)
+            case SampleDrawn():
+                replayed.samples.setdefault(announcement, (header.id, index, body))
+            case CaseReviewed() if announcement in replayed.samples:
+                check_review(header, body, replayed.samples[announcement][2])
+    except (SampleRefused, SignatureRefused) as error:
+        return str(error)
+    return None
+
+
+def _check_erased(bare: dict[str, int], replayed: Replayed, report: Report) -> None:
+    for record, place in bare.items():
+        if place < 0:
+            report.found(
+                "the body is missing, and it is no patient's to erase",
+                record=record,
+                index=-1 - place,
+            )
+        elif record not in replayed.erased:
+            report.found(
+                "the body is missing, and nothing on record says why", record=record, index=place
+            )
+    for record, erasure in replayed.erased.items():
+        if record not in bare:
+            report.found(f"erasure {erasure} names it, but its body is there", record=record)
+
+
+def _check_samples(source: Source, tree: Rebuilt, replayed: Replayed, report: Report) -> None:
+    drawn = {key: replayed.draws[key] for key in replayed.samples if key in replayed.draws}
+    if drawn:
+        # The frames are read again, so that a log without draws is not remembered for them.
+        frame = _frame(
+            source,
+            min(announced.body.first_index for announced in drawn.values()),
+            max(announced.index for announced in drawn.values()),
+            tree,
+        )
+        for key, announced in drawn.items():
+            record, index, drawing = replayed.samples[key]
+            try:
+                cases = frame.cases(announced.body, before=announced.index)
+                check_sample(announced.body, drawing, cases, tree.root_at(announced.index + 1))
+            except SampleRefused as error:
+                report.found(str(error), record=record, index=index)
+    for key, announced in replayed.draws.items():
+        if key not in replayed.samples:
+            days = timedelta(milliseconds=replayed.latest - announced.time).days
+            late = f", {days} days before the last record" if days >= DAYS_TO_DRAW else ""
+            report.remark(f"record {key}: a draw was announced and no sample was drawn{late}")
+
+
+def _frame(source: Source, start: int, stop: int, tree: Rebuilt) -> Frame:
+    frame = Frame()
+    names = tuple(f'"type":"{kind}"'.encode() for kind in FRAMED)
+    for entry in source.entries(start, stop):
+        if entry.place not in tree.altered and any(name in entry.header for name in names):
+            try:
+                frame.add(entry.place, Header.decode(entry.header))
+            except MalformedRecord:
+                continue
+    return frame

@@ -1,0 +1,230 @@
+"""Sealed bodies, opened: commitments, forms, and the signatures of decisions and votes."""
+
+from typing import Final
+
+from sqlalchemy import Connection, LargeBinary, cast, select
+
+from guarantee.bodies import (
+    BODY_TYPES,
+    Body,
+    DecisionSigned,
+    InferenceMade,
+    PatientInformed,
+    VoteCast,
+)
+from guarantee.card import Mode
+from guarantee.findings import Progress, Report
+from guarantee.pseudonyms import KnownActor
+from guarantee.rebuilt import Rebuilt
+from guarantee.records import Header, MalformedRecord, RecordType
+from guarantee.replay import Replayed
+from guarantee.signature import SignatureRefused
+from guarantee.signing_keys import check_decision, check_vote
+from guarantee.situations import Step, version_key
+from guarantee.source import Entry, Source
+from guarantee.store import BODIES, KEYS, PEOPLE, RECORDS
+from guarantee.vault import CannotOpen, MasterKey, VaultError, decrypt, unseal
+
+_MOST_KEPT: Final = 4096
+
+
+class Custody:
+    """The vault's keys and people, as whoever holds a master key reads them."""
+
+    def __init__(self, connection: Connection, masters: tuple[MasterKey, ...]) -> None:
+        self._connection = connection
+        self._masters = masters
+        self._keys: dict[str, bytes | None] = {}
+        self._actors: dict[str, KnownActor | None] = {}
+
+    def key(self, key_id: str) -> bytes | None:
+        """That owner's key; none where it is missing, or no master key opens it."""
+        if key_id not in self._keys:
+            if len(self._keys) == _MOST_KEPT:
+                self._keys.clear()
+            self._keys[key_id] = self._unwrapped(key_id)
+        return self._keys[key_id]
+
+    def _unwrapped(self, key_id: str) -> bytes | None:
+        wrapped = self._connection.scalar(
+            select(cast(KEYS.c.wrapped, LargeBinary)).where(KEYS.c.id == key_id)
+        )
+        if wrapped is None:
+            return None
+        for master in self._masters:
+            try:
+                return master.unwrap(wrapped, owner=key_id)
+            except CannotOpen:
+                continue
+        return None
+
+    def actor(self, pseudonym: str) -> KnownActor | None:
+        """Who that actor is; none where nobody, or nobody readable."""
+        if pseudonym not in self._actors:
+            self._actors[pseudonym] = self._identity(pseudonym)
+        return self._actors[pseudonym]
+
+    def _identity(self, pseudonym: str) -> KnownActor | None:
+        row = self._connection.execute(
+            select(PEOPLE.c.key_id, cast(PEOPLE.c.stored, LargeBinary).label("stored")).where(
+                PEOPLE.c.pseudonym == pseudonym
+            )
+        ).one_or_none()
+        key = None if row is None else self.key(row.key_id)
+        if row is None or key is None:
+            return None
+        try:
+            opened = decrypt(key, row.stored, about=f"identity {pseudonym}")
+            return KnownActor.model_validate_json(opened)
+        except (CannotOpen, ValueError):
+            return None
+
+    def header(self, record_id: str) -> Header | None:
+        """The header of that record."""
+        encoded = self._connection.scalar(
+            select(cast(RECORDS.c.header, LargeBinary)).where(RECORDS.c.id == record_id)
+        )
+        try:
+            return Header.decode(encoded or b"")
+        except MalformedRecord:
+            return None
+
+    def check(self, report: Report) -> None:
+        """Check that every body has its record, every person their key, and every key a person."""
+        owned = select(RECORDS.c.id).where(RECORDS.c.id == BODIES.c.record_id).exists()
+        for record in self._connection.scalars(select(BODIES.c.record_id).where(~owned)):
+            report.found("a body without a record", record=record)
+        if not self._masters:
+            return
+        people = select(
+            PEOPLE.c.pseudonym, PEOPLE.c.key_id, cast(PEOPLE.c.stored, LargeBinary).label("stored")
+        )
+        for row in self._connection.execute(people.execution_options(yield_per=1024)):
+            try:
+                decrypt(self.key(row.key_id) or b"", row.stored, about=f"identity {row.pseudonym}")
+            except CannotOpen:
+                report.found(f"the identity of {row.pseudonym} was altered, or its key is gone")
+        whose = select(PEOPLE.c.pseudonym).where(PEOPLE.c.key_id == KEYS.c.id).exists()
+        sealed = select(BODIES.c.record_id).where(BODIES.c.key_id == KEYS.c.id).exists()
+        stray = select(KEYS.c.id).where(~whose, KEYS.c.id.not_in(HOUSE_KEYS))
+        for key_id in self._connection.scalars(stray.where(~sealed)):
+            report.found(f"the key of {key_id} is there, and the person is not")
+        for key_id in self._connection.scalars(stray.where(sealed)):
+            report.found(f"the identity of {key_id} is missing, and nothing on record says why")
+
+
+HOUSE_KEYS: Final = ("actors", "requests")
+"""Keys of the vault that are nobody's own."""
+
+
+def check_sealed(
+    source: Source,
+    tree: Rebuilt,
+    replayed: Replayed,
+    *,
+    custody: Custody | None,
+    report: Report,
+    progress: Progress,
+) -> None:
+    """Open what custody's keys open; check commitments, forms and signatures.
+
+    Args:
+        custody: None where no key is at hand: then votes alone are checked, which are in clear.
+    """
+    vote = f'"type":"{RecordType.VOTE_CAST}"'.encode()
+    for entry in source.entries(0, tree.size):
+        if entry.place in tree.altered or entry.place in tree.spoilt or entry.stored is None:
+            continue
+        if custody is None and vote not in entry.header:
+            continue
+        try:
+            header = Header.decode(entry.header)
+        except MalformedRecord:
+            continue
+        problem = _problem(header, entry, entry.stored, replayed, custody)
+        if problem is not None:
+            report.found(problem, record=header.id, index=entry.place)
+        if entry.place % 1024 == 0:
+            progress(entry.place, tree.size)
+
+
+def _problem(
+    header: Header, entry: Entry, stored: bytes, replayed: Replayed, custody: Custody | None
+) -> str | None:
+    if header.commitment is None:
+        if custody is not None and entry.key_id is not None:
+            return "the row names a key for a clear body"
+        return _vote_problem(header, stored, replayed)
+    if custody is None:
+        return None
+    if entry.key_id is None:
+        return "the row names no key for a sealed body"
+    key = custody.key(entry.key_id)
+    if key is None:
+        return "the key of its patient is missing or altered"
+    try:
+        body = BODY_TYPES[header.type].model_validate_json(
+            unseal(key, header.id, stored, header.commitment)
+        )
+    except VaultError as error:
+        return str(error)
+    except ValueError:
+        return f"the body is not that of a {header.type}"
+    return contradiction(header, body, replayed) or (
+        _decision_problem(header, body, replayed, custody)
+        if isinstance(body, DecisionSigned)
+        else None
+    )
+
+
+def contradiction(header: Header, body: Body, replayed: Replayed) -> str | None:
+    """What an opened body says against its header or earlier records, if it does."""
+    match body:
+        case InferenceMade():
+            version = version_key(header.model or "", header.model_version or "")
+            if (body.information_id,) != header.follows:
+                return "the body names another information than its header"
+            if (body.mode is Mode.WITHHELD) != (header.outcome == Step.WITHHELD):
+                return "the body says otherwise than its header whether the answer was withheld"
+            if body.version_digest != replayed.digests.get(version):
+                return "the digest of what answered is not the one that was registered"
+        case PatientInformed() if set(body.leaflet_sha256) != set(header.models or ()):
+            return "the body names other models than its header"
+        case DecisionSigned() if body.decision != header.outcome:
+            return "the body decides otherwise than its header"
+    return None
+
+
+def _decision_problem(
+    header: Header, body: DecisionSigned, replayed: Replayed, custody: Custody
+) -> str | None:
+    inference = custody.header(header.dossier or "")
+    identity = custody.actor(header.actor)
+    if inference is None:
+        return None  # The missing inference is a finding of its own.
+    if identity is None:
+        return "nobody knows who decided: the actor's identity is missing or altered"
+    own = replayed.keys.get(header.follows[1]) if len(header.follows) > 1 else None
+    try:
+        check_decision(header, body, inference=inference, key=own, identity=identity)
+    except SignatureRefused as error:
+        return f"the decision's signature: {error}"
+    return None
+
+
+def _vote_problem(header: Header, stored: bytes, replayed: Replayed) -> str | None:
+    if header.type is not RecordType.VOTE_CAST:
+        return None
+    version = version_key(header.model or "", header.model_version or "")
+    registration = replayed.registrations.get(version)
+    own = replayed.keys.get(header.follows[1]) if len(header.follows) > 1 else None
+    if registration is None:
+        return None  # The protocol names what is missing.
+    try:
+        body = VoteCast.model_validate_json(stored)
+        check_vote(header, body, registration=registration, key=own)
+    except SignatureRefused as error:
+        return f"the vote's signature: {error}"
+    except ValueError:
+        return None  # Its form is a finding already.
+    return None
