@@ -10,8 +10,13 @@ from guarantee.refusals import AlreadyDone, Erased, OnHold, RoleRefused, Unknown
 from guarantee.situations import Gate, Information, KeyHolder, KeyStep, Rule, State
 
 
-def _access(header: Header, state: State) -> None:  # noqa: ARG001  # any record may be read
+def _access(header: Header, state: State) -> None:
+    """One dossier was read, or all that is held on a patient."""
     expect(header, outcome=tuple(Purpose))
+    if header.dossier is not None:
+        dossier_of(header, state)
+    else:
+        _patient(header, state)
 
 
 def _break_glass(header: Header, state: State) -> None:
@@ -45,9 +50,13 @@ def _erase(header: Header, state: State) -> None:
 
 
 def _patient(header: Header, state: State) -> list[tuple[str, Information]]:
-    """Every information of the patient, by which a custody record names whom it concerns."""
-    if not header.follows:
-        raise UnknownInformation("the record names no information of a patient")
+    """Every information of the patient, by which a custody record names whom it concerns.
+
+    That none is left out, so that no hold is passed over, headers cannot tell; for an erasure the
+    verifier can: the informations among the records that its body names are those it follows.
+    """
+    if not header.follows or header.subject is None:
+        raise UnknownInformation("the record names no patient, or no information of theirs")
     informations = [(key, information_of(state, key)) for key in header.follows]
     if any(information.step is Gate.ERASED for _, information in informations):
         raise Erased("the patient's records were erased")

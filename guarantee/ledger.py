@@ -1,10 +1,11 @@
 """The log: appended to in groups, durable before it is acknowledged, signed after the commit."""
 
 import json
+import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from hashlib import sha256
@@ -28,9 +29,10 @@ from guarantee.bodies import BODY_TYPES, Body
 from guarantee.checkpoint import InclusionProof, Signer, VerifierKey
 from guarantee.errors import GuaranteeError
 from guarantee.home import Home
+from guarantee.keyring import Keyring, keyring_of
 from guarantee.merkle import EMPTY_ROOT, Hash, consistency_path, inclusion_path, leaf_hash
 from guarantee.protocol import advance
-from guarantee.pseudonyms import Actor, Pseudonyms
+from guarantee.pseudonyms import Actor, Pseudonyms, UnknownPerson
 from guarantee.records import Header, MalformedRecord, RecordType, new_id
 from guarantee.refusals import ProtocolError
 from guarantee.situations import Dossier, S, Step
@@ -48,16 +50,16 @@ from guarantee.store import (
 )
 from guarantee.tiles import Edge, TileReader
 from guarantee.vault import (
-    MasterKey,
-    Sealed,
     in_clear,
     seal,
-    secret_file,
     signing_key,
     unseal,
 )
 
 MOST_IN_A_GROUP = 256
+IDLE_SECONDS = 0.02
+"""After so long without a record the head is signed for whoever verifies this home; those who
+ask for a checkpoint or a receipt get it signed at once."""
 
 B = TypeVar("B", bound=Body)
 
@@ -183,11 +185,9 @@ class Head:
 
 @dataclass(slots=True)
 class _Pending:
-    header: Header
-    sealed: Sealed
-    key_id: str | None
+    draft: Draft
+    body: bytes
     request: tuple[bytes, bytes] | None
-    act: Act | None
     done: "Future[Recorded]"
 
 
@@ -202,17 +202,17 @@ class Ledger:
     def __init__(
         self,
         store: Store,
-        master: MasterKey,
+        keyring: Keyring,
         signer: Signer,
         clock: Callable[[], int] = now_ms,
     ) -> None:
         self.store = store
-        self.people = Pseudonyms(store, master)
+        self.people = Pseudonyms(store, keyring)
         self.verifier_key: VerifierKey = signer.verifier_key
-        self._master = master
         self._signer = signer
         self._clock = clock
         self._edge: Edge | None = None
+        self._unsigned: Head | None = None
         self._queue: queue.SimpleQueue[_Pending | None] = queue.SimpleQueue()
         self._closing = threading.Lock()
         self._closed = False
@@ -233,12 +233,12 @@ class Ledger:
 
         Raises:
             StoreUnavailable: The database cannot be opened.
-            KeyUnavailable: A key file is damaged.
+            KeyUnavailable: A key file is damaged, or no master key at hand opens the vault.
         """
         store = Store(home.url)
         private = signing_key(home.keys / "ledger.key")
-        master = MasterKey(secret_file(home.keys / "master.key", 32))
-        return cls(store, master, Signer(name=origin_of(private), private=private), clock)
+        keyring = keyring_of(home.keys, os.environ)
+        return cls(store, keyring, Signer(name=origin_of(private), private=private), clock)
 
     def __enter__(self) -> Self:
         return self
@@ -279,32 +279,8 @@ class Ledger:
 
     def submit(self, draft: Draft, request: Request | None = None) -> "Future[Recorded]":
         """Like `record`, without waiting: the future holds what it would return or raise."""
-        at = self._clock()
-        record_id = new_id(at)
-        body = draft.body.encode()
-        if draft.sealed_for is None:
-            sealed = in_clear(body)
-        else:
-            sealed = seal(self.people.key(draft.sealed_for), record_id, body)
-        header = Header(
-            type=draft.type,
-            id=record_id,
-            time=at,
-            dossier=record_id if draft.opens_dossier else draft.dossier,
-            follows=draft.follows,
-            model=draft.model,
-            model_version=draft.model_version,
-            actor=draft.actor.pseudonym,
-            role=draft.actor.role,
-            outcome=draft.outcome,
-            vaulted_digest=sealed.digest,
-            commitment=sealed.commitment,
-            models=draft.models,
-            valid_until=draft.valid_until,
-            subject=draft.subject,
-        )
         blinded = self._blinded(request) if request else None
-        pending = _Pending(header, sealed, draft.sealed_for, blinded, draft.act, Future())
+        pending = _Pending(draft, draft.body.encode(), blinded, Future())
         with self._closing:
             if self._closed:
                 raise LedgerClosed("the log is closed")
@@ -325,24 +301,49 @@ class Ledger:
     def _blinded(self, request: Request) -> tuple[bytes, bytes]:
         scope = json.dumps([request.actor, request.route, request.key])
         digest = sha256(request.content).hexdigest()
-        return self._master.blind("request", scope), self._master.blind("content", digest)
+        blind = self.people.blind_request
+        return blind("request", scope), blind("content", digest)
 
     def _run(self) -> None:
-        closing = False
-        while not closing:
-            group: list[_Pending] = []
-            pending = self._queue.get()
-            while pending is not None:
+        """Commit group after group; sign the head for this home whenever there is time."""
+        group: list[_Pending] = []
+        try:
+            closing = False
+            while not closing:
+                group, closing = self._next_group()
+                if group:
+                    self._settle(group)
+                if self._unsigned is not None and (closing or self._queue.empty()):
+                    self._sign_unsigned()
+        finally:
+            # Only a defect ends the loop before it was asked to: nobody must wait for it.
+            self._closed = True
+            for pending in (*group, *self._drained()):
+                if not pending.done.done():
+                    pending.done.set_exception(LedgerUnavailable("the log stopped: open it again"))
+
+    def _next_group(self) -> tuple[list[_Pending], bool]:
+        """What waits, at most a group, and whether the log is being closed."""
+        wait = None if self._unsigned is None else IDLE_SECONDS
+        group: list[_Pending] = []
+        try:
+            while len(group) < MOST_IN_A_GROUP:
+                pending = self._queue.get(timeout=wait) if not group else self._queue.get_nowait()
+                if pending is None:
+                    return group, True
                 group.append(pending)
-                if len(group) == MOST_IN_A_GROUP:
-                    break
-                try:
-                    pending = self._queue.get_nowait()
-                except queue.Empty:
-                    break
-            closing = pending is None
-            if group:
-                self._settle(group)
+        except queue.Empty:
+            pass
+        return group, False
+
+    def _drained(self) -> Iterator[_Pending]:
+        while True:
+            try:
+                pending = self._queue.get_nowait()
+            except queue.Empty:
+                return
+            if pending is not None:
+                yield pending
 
     def _settle(self, group: list[_Pending]) -> None:
         try:
@@ -355,13 +356,18 @@ class Ledger:
                 failure.__cause__ = error
                 pending.done.set_exception(failure)
             return
+        self._unsigned = head
         for pending, outcome in zip(group, outcomes, strict=True):
             if isinstance(outcome, Recorded):
                 pending.done.set_result(outcome)
             else:
                 pending.done.set_exception(outcome)
+
+    def _sign_unsigned(self) -> None:
+        head, self._unsigned = self._unsigned, None
         try:
-            self._note(head)
+            if head is not None:
+                self._note(head)
         except StoreUnavailable:
             # The next group, or the next opening, signs a head that covers this one.
             self._edge = None
@@ -383,6 +389,8 @@ class Ledger:
             edge = self._edge.copy()
             state = StoredState(connection)
             rows = _Rows(connection)
+            # The keys are read where the records are written: none can be erased in between.
+            keys = self.people.keys(connection, {pending.draft.sealed_for for pending in group})
             # 2.
             for pending in group:
                 repeat = _repeat(connection, rows.requested, pending.request)
@@ -391,20 +399,24 @@ class Ledger:
                     continue
                 trial = Trial(state)
                 try:
-                    advance(pending.header, trial)
-                    if pending.act is not None:
+                    header, stored = self._compose(pending, keys)
+                    advance(header, trial)
+                    if pending.draft.act is not None:
                         # An act reads the tables: what stands before it must be there.
                         rows.write()
                         state.flush()
-                        pending.act(connection, pending.header)
-                except ProtocolError as refusal:
+                        pending.draft.act(connection, header)
+                except (ProtocolError, UnknownPerson) as refusal:
                     outcomes.append(refusal)
                     continue
                 trial.settle()
-                recorded = Recorded(header=pending.header, index=edge.frontier.size)
-                encoded = pending.header.encode()
+                if header.type is RecordType.PATIENT_ERASED:
+                    # What stands behind it in this group may not be sealed any more.
+                    keys.pop(header.subject, None)
+                recorded = Recorded(header=header, index=edge.frontier.size)
+                encoded = header.encode()
                 edge.append(leaf_hash(encoded))
-                rows.add(recorded, encoded, pending)
+                rows.add(recorded, encoded, stored, pending)
                 outcomes.append(recorded)
             if edge.frontier.size == head.size:
                 return head, outcomes
@@ -425,6 +437,35 @@ class Ledger:
                 raise LedgerUnavailable("another writer moved the head")
         self._edge = edge
         return moved, outcomes
+
+    def _compose(self, pending: _Pending, keys: Mapping[str | None, bytes]) -> tuple[Header, bytes]:
+        """The header of a draft, and its body as it will be stored."""
+        draft, at = pending.draft, self._clock()
+        record_id = new_id(at)
+        if draft.sealed_for is None:
+            sealed = in_clear(pending.body)
+        elif draft.sealed_for in keys:
+            sealed = seal(keys[draft.sealed_for], record_id, pending.body)
+        else:
+            raise UnknownPerson("the patient's key is gone: their records were erased")
+        header = Header(
+            type=draft.type,
+            id=record_id,
+            time=at,
+            dossier=record_id if draft.opens_dossier else draft.dossier,
+            follows=draft.follows,
+            model=draft.model,
+            model_version=draft.model_version,
+            actor=draft.actor.pseudonym,
+            role=draft.actor.role,
+            outcome=draft.outcome,
+            vaulted_digest=sealed.digest,
+            commitment=sealed.commitment,
+            models=draft.models,
+            valid_until=draft.valid_until,
+            subject=draft.subject,
+        )
+        return header, sealed.stored
 
     def _note(self, head: Head) -> None:
         """Sign a head that is committed, and keep the note for whoever verifies this home."""
@@ -715,7 +756,7 @@ class _Rows:
         self._connection = connection
         self._rows: dict[Table, list[dict[str, object]]] = {RECORDS: [], BODIES: [], REQUESTS: []}
 
-    def add(self, recorded: Recorded, encoded: bytes, pending: _Pending) -> None:
+    def add(self, recorded: Recorded, encoded: bytes, stored: bytes, pending: _Pending) -> None:
         """Take one record, its body and its idempotency key."""
         header = recorded.header
         self._rows[RECORDS].append(
@@ -729,7 +770,7 @@ class _Rows:
             }
         )
         self._rows[BODIES].append(
-            {"record_id": header.id, "key_id": pending.key_id, "stored": pending.sealed.stored}
+            {"record_id": header.id, "key_id": pending.draft.sealed_for, "stored": stored}
         )
         if pending.request is not None:
             key, digest = pending.request

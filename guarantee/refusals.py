@@ -63,6 +63,14 @@ class Erased(ProtocolError):
     """The patient's records were erased; only headers are left."""
 
 
+class RetentionRuns(ProtocolError):
+    """The law has the patient's records kept; the message says until when."""
+
+
+class RecordsMoved(ProtocolError):
+    """More was recorded for the patient in the meantime; ask again."""
+
+
 class OnHold(ProtocolError):
     """A legal hold keeps the patient's records from being erased."""
 

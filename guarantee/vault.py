@@ -8,7 +8,7 @@ import hmac
 import os
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
@@ -114,7 +114,12 @@ def new_key() -> bytes:
 class MasterKey:
     """The key above all others; 32 bytes that never reach the database."""
 
-    secret: bytes
+    secret: bytes = field(repr=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the key and does not tell it: 64 hexadecimal characters."""
+        return self._derived(b"fingerprint").hex()
 
     def wrap(self, key: bytes, *, owner: str) -> bytes:
         """Encrypt `key` for storage; it opens again for the same owner only."""
