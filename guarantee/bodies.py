@@ -441,6 +441,8 @@ class LogOpened(Body):
         checkpoint: Its last signed checkpoint, where one was found.
         verifier_key: Its vkey, where one was found; `origin` is derived from it by
             `guarantee.ledger.origin_of`, so that it cannot be another's.
+        copies_expire: The last day on which backups of either log, or what the restore kept
+            aside, may still hold a patient who is erased later.
     """
 
     origin: str
@@ -449,6 +451,7 @@ class LogOpened(Body):
     shared: int
     checkpoint: str | None
     verifier_key: str | None
+    copies_expire: date
     reason: str = Field(min_length=1, max_length=2000)
 
 
