@@ -19,6 +19,7 @@ from guarantee.bodies import (
     HoldPlaced,
     HoldReason,
     KeyRotated,
+    LogOpened,
     PatientErased,
     PatientRectified,
     Purpose,
@@ -352,6 +353,21 @@ def erase(
     return Erasure(recorded=recorded, records=body.records, backups_expire=body.backups_expire)
 
 
+def erase_again(ledger: Ledger, actor: Actor, *, pseudonym: str, ground: ErasureGround) -> Recorded:
+    """Repeat in a restored log an erasure that the log it replaces had recorded.
+
+    What the law asks was checked then; the restore calls `Store.forget` when it is done.
+
+    Raises:
+        UnknownPerson: This log holds nothing on a patient of that pseudonym.
+        Erased: Nothing any more.
+        OnHold: A legal hold stands.
+    """
+    return _erase(
+        ledger, actor, pseudonym=pseudonym, ground=ground, died=None, request=None, again=True
+    )
+
+
 def _erase(
     ledger: Ledger,
     actor: Actor,
@@ -360,10 +376,12 @@ def _erase(
     ground: ErasureGround,
     died: date | None,
     request: Request | None,
+    again: bool = False,
 ) -> Recorded:
     for _ in range(_ATTEMPTS):
         held = holding(ledger, pseudonym)
         birth = ledger.people.patient_named(pseudonym).birth_date
+        until = None if again else kept_for(held, ground=ground, birth=birth, died=died)
         draft = Draft(
             type=RecordType.PATIENT_ERASED,
             actor=actor,
@@ -373,7 +391,7 @@ def _erase(
             ),
             follows=held.informations,
             subject=pseudonym,
-            act=_Destruction(held, kept_for(held, ground=ground, birth=birth, died=died)),
+            act=_Destruction(held, until),
         )
         try:
             return ledger.record(draft, request)
@@ -516,7 +534,11 @@ def _sealed_ids(connection: Connection, pseudonym: str) -> set[str]:
 def _backups_expire(ledger: Ledger) -> date | None:
     """The last day of the last backup; those of the past are counted, which does no harm."""
     taken = ledger.latest(RecordType.BACKUP_TAKEN, count=1000)
-    return max((ledger.open_as(one, BackupTaken).expires for one in taken), default=None)
+    days = [ledger.open_as(one, BackupTaken).expires for one in taken]
+    # A restored log does not know of every backup that its patients are in.
+    opened = ledger.latest(RecordType.LOG_OPENED, count=1000)
+    days += [ledger.open_as(one, LogOpened).copies_expire for one in opened]
+    return max(days, default=None)
 
 
 def _model_of(ledger: Ledger, dossier: str) -> tuple[str, str]:

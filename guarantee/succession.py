@@ -15,17 +15,19 @@ from typing import Final
 
 from guarantee.errors import GuaranteeError
 from guarantee.home import Home
+from guarantee.transfer import copy_in
 
 _LOCK: Final = "home.lock"
 _PREPARED: Final = ".restoring"
 _DECIDED: Final = ".restored"
 _ASIDE: Final = "aside"
+_REPLACED: Final = "replaced.db"
 FOLDERS: Final = ("keys", "mlflow", "bentoml", "monitoring")
 """What a home holds beside its log, and a successor brings; cohorts can be fetched again."""
 
 # The write-ahead log goes out before its database: it must never meet another one.
 _BESIDE: Final = ("ledger.db-wal", "ledger.db-shm")
-_MOVED: Final = ("ledger.db", *FOLDERS)
+_DATABASE: Final = "ledger.db"
 
 
 class HomeUnavailable(GuaranteeError):
@@ -119,7 +121,12 @@ class Succession:
     home: Home
     prepared: Home
 
-    def switch(self, aside: str) -> Path:
+    @property
+    def replaced(self) -> Path:
+        """Where to copy the log that a server holds: it is kept aside as `ledger.db`."""
+        return self.prepared.path / _REPLACED
+
+    def switch(self, aside: str) -> Path | None:
         """Make the prepared content the home's; return the folder where the old one is kept.
 
         1. Sync what was prepared.  2. Decide, by one rename.  3. Move the old out, the new in.
@@ -137,24 +144,35 @@ class Succession:
         sync_file(self.home.path)
         # 3.
         _move_in(self.home)
-        return self.home.path / aside
+        kept = self.home.path / aside
+        return kept if kept.exists() else None
 
 
 def _move_in(home: Home) -> None:
+    """Finish a switch, from wherever it stopped.
+
+    A server's log is replaced in one transaction, which a second time changes nothing.
+    """
     decided = home.path / _DECIDED
     if not decided.exists():
         return
     note = decided / _ASIDE
     if note.exists():
         aside = home.path / note.read_text()
+        if home.server is not None and (decided / _DATABASE).exists():
+            copy_in(decided / _DATABASE, home.server)
+            (decided / _DATABASE).unlink()
         # Where the new one is not there any more, it is in, and the old one went out before.
-        out = [name for name in _MOVED if (decided / name).exists()]
-        for name in (*_BESIDE, *out):
+        ready = [name for name in (_DATABASE, *FOLDERS) if (decided / name).exists()]
+        for name in (*_BESIDE, *ready):
             if (home.path / name).exists():
                 aside.mkdir(mode=0o700, exist_ok=True)
                 (home.path / name).rename(aside / name)
-            if name in out:
+            if name in ready:
                 (decided / name).rename(home.path / name)
+        if (decided / _REPLACED).exists():
+            aside.mkdir(mode=0o700, exist_ok=True)
+            (decided / _REPLACED).rename(aside / _DATABASE)
         if aside.exists():
             sync_file(aside)
         sync_file(home.path)

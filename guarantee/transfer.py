@@ -1,6 +1,8 @@
 """A log's tables from one database into another: a file for a backup, a server for a restore."""
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -10,7 +12,7 @@ from sqlalchemy.engine import URL
 
 from guarantee.errors import GuaranteeError
 from guarantee.merkle import Hash
-from guarantee.store import HEAD, METADATA, RECORDS, SIGNED, Reader, Store
+from guarantee.store import HEAD, METADATA, RECORDS, SIGNED, Reader, Store, StoreUnavailable
 
 _ROWS: Final = 1000
 
@@ -61,17 +63,14 @@ def copy_out(source: Reader, file: Path, progress: Progress) -> Standing:
         NoLog: There is none.
         StoreUnavailable: One of the two failed.
     """
-    copy = Store(file)
-    try:
-        with source.reading() as there, copy.writing() as here:
-            found = standing(there)
-            _copy(there, here, progress)
-    finally:
-        copy.close()
+    with closing(Store(file)) as copy, source.reading() as there, copy.writing() as here:
+        found = standing(there)
+        _copy(there, here, progress)
+    settle_file(file)
     return found
 
 
-def copy_in(file: Path, server: URL, progress: Progress) -> None:
+def copy_in(file: Path, server: URL, progress: Progress = lambda _done, _all: None) -> None:
     """Put the log in a SQLite file in the place of the one on a server, in one transaction.
 
     A second time changes nothing.
@@ -92,6 +91,21 @@ def copy_in(file: Path, server: URL, progress: Progress) -> None:
     finally:
         source.close()
         store.close()
+
+
+def settle_file(file: Path) -> None:
+    """Leave a SQLite database that nobody has open in its one file, without a log beside it.
+
+    Raises:
+        StoreUnavailable: Somebody has it open, or it is damaged.
+    """
+    try:
+        with closing(sqlite3.connect(file)) as connection:
+            mode = connection.execute("PRAGMA journal_mode=DELETE").fetchone()[0]
+    except sqlite3.Error as error:
+        raise StoreUnavailable(f"{file.name} cannot be closed: {error}") from error
+    if mode != "delete":
+        raise StoreUnavailable(f"{file.name} is in use")
 
 
 def _copy(source: Connection, target: Connection, progress: Progress) -> None:
