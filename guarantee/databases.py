@@ -23,7 +23,7 @@ from sqlalchemy.pool import QueuePool
 
 from guarantee.errors import GuaranteeError
 
-PATIENCE_SECONDS: Final = 30
+PATIENCE_SECONDS = 30.0
 """How long anything waits for another writer before it gives up."""
 
 _WRITERS_LOCK: Final = int.from_bytes(b"garant")
@@ -157,7 +157,9 @@ class WrittenFile(ReadFile):
         except OSError as error:
             raise StoreUnavailable(f"{path.parent} cannot be written: {error}") from error
         self._writers = threading.Lock()
-        self.engine = _sqlite(str(path), "journal_mode=WAL", "synchronous=FULL")
+        self.engine = _sqlite(
+            str(path), "journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=4000"
+        )
         # NORMAL leaves the fsync to the next durable commit, and without checkpoints of its own
         # this connection never moves unsynced frames into the database.
         self._notes = _sqlite(
@@ -233,7 +235,7 @@ class WrittenFile(ReadFile):
                     "PRAGMA wal_checkpoint(TRUNCATE)"
                 ).scalar_one()
             finally:
-                connection.exec_driver_sql(f"PRAGMA busy_timeout={PATIENCE_SECONDS * 1000}")
+                connection.exec_driver_sql(f"PRAGMA busy_timeout={int(PATIENCE_SECONDS * 1000)}")
         return busy == 0
 
     def close(self) -> None:

@@ -7,10 +7,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import sha256
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Final, Self, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import (
@@ -18,6 +19,7 @@ from sqlalchemy import (
     Connection,
     LargeBinary,
     Table,
+    bindparam,
     cast,
     func,
     insert,
@@ -32,9 +34,9 @@ from guarantee.home import Home
 from guarantee.keyring import Keyring, keyring_of
 from guarantee.merkle import EMPTY_ROOT, Hash, consistency_path, inclusion_path, leaf_hash
 from guarantee.protocol import advance
-from guarantee.pseudonyms import Actor, Pseudonyms, UnknownPerson
+from guarantee.pseudonyms import Actor, Pseudonyms
 from guarantee.records import Header, MalformedRecord, RecordType, new_id
-from guarantee.refusals import ProtocolError
+from guarantee.refusals import Erased, ProtocolError
 from guarantee.situations import Dossier, S, Step
 from guarantee.state import StoredState, Trial
 from guarantee.store import (
@@ -48,6 +50,7 @@ from guarantee.store import (
     Store,
     StoreUnavailable,
 )
+from guarantee.succession import Tenancy, enter
 from guarantee.tiles import Edge, TileReader
 from guarantee.vault import (
     in_clear,
@@ -74,6 +77,10 @@ class LedgerUnavailable(LedgerError):
 
 class LedgerClosed(LedgerError):
     """The log was closed; nothing was recorded."""
+
+
+class ForeignLog(LedgerUnavailable):
+    """The database holds another log than the one that this key signs; nothing was recorded."""
 
 
 class UnknownRecord(LedgerError):
@@ -213,9 +220,12 @@ class Ledger:
         self._clock = clock
         self._edge: Edge | None = None
         self._unsigned: Head | None = None
+        self._expected = 1
+        self._commit_seconds = 0.0
         self._queue: queue.SimpleQueue[_Pending | None] = queue.SimpleQueue()
         self._closing = threading.Lock()
         self._closed = False
+        self._tenancy: Tenancy | None = None
         with store.writing() as connection:
             if connection.scalar(select(HEAD.c.size)) is None:
                 empty = {"origin": signer.name, "size": 0, "root": EMPTY_ROOT}
@@ -234,11 +244,20 @@ class Ledger:
         Raises:
             StoreUnavailable: The database cannot be opened.
             KeyUnavailable: A key file is damaged, or no master key at hand opens the vault.
+            HomeUnavailable: The home cannot be written.
+            ForeignLog: The log is another key's.
         """
-        store = Store(home.url)
-        private = signing_key(home.keys / "ledger.key")
-        keyring = keyring_of(home.keys, os.environ)
-        return cls(store, keyring, Signer(name=origin_of(private), private=private), clock)
+        with ExitStack() as undone:
+            tenancy = enter(home)
+            undone.callback(tenancy.leave)
+            store = Store(home.url)
+            undone.callback(store.close)
+            private = signing_key(home.keys / "ledger.key")
+            keyring = keyring_of(home.keys, os.environ)
+            ledger = cls(store, keyring, Signer(name=origin_of(private), private=private), clock)
+            ledger._tenancy = tenancy
+            undone.pop_all()
+        return ledger
 
     def __enter__(self) -> Self:
         return self
@@ -260,6 +279,8 @@ class Ledger:
             self._queue.put(None)
         self._committer.join()
         self.store.close()
+        if self._tenancy is not None:
+            self._tenancy.leave()
 
     # Appending
 
@@ -323,15 +344,25 @@ class Ledger:
                     pending.done.set_exception(LedgerUnavailable("the log stopped: open it again"))
 
     def _next_group(self) -> tuple[list[_Pending], bool]:
-        """What waits, at most a group, and whether the log is being closed."""
-        wait = None if self._unsigned is None else IDLE_SECONDS
+        """What waits, at most a group, and whether the log is being closed.
+
+        Those who were just served come back soon: waiting for as many as there are, for half
+        the time that a commit takes, halves the number of commits. One who comes alone never
+        waits.
+        """
         group: list[_Pending] = []
+        wait = None if self._unsigned is None else IDLE_SECONDS
+        until = 0.0
         try:
             while len(group) < MOST_IN_A_GROUP:
-                pending = self._queue.get(timeout=wait) if not group else self._queue.get_nowait()
+                pending = self._queue.get(timeout=wait)
                 if pending is None:
                     return group, True
                 group.append(pending)
+                now = time.perf_counter()
+                until = until or now + self._commit_seconds / 2
+                enough = len(group) >= self._expected or now >= until
+                wait = 0 if enough else until - now
         except queue.Empty:
             pass
         return group, False
@@ -346,6 +377,7 @@ class Ledger:
                 yield pending
 
     def _settle(self, group: list[_Pending]) -> None:
+        began = time.perf_counter()
         try:
             head, outcomes = self._commit(group)
         except (GuaranteeError, IndexError, OSError) as error:
@@ -356,6 +388,8 @@ class Ledger:
                 failure.__cause__ = error
                 pending.done.set_exception(failure)
             return
+        self._commit_seconds = time.perf_counter() - began
+        self._expected = len(group) + self._queue.qsize()
         self._unsigned = head
         for pending, outcome in zip(group, outcomes, strict=True):
             if isinstance(outcome, Recorded):
@@ -383,7 +417,7 @@ class Ledger:
         outcomes: list[Recorded | GuaranteeError] = []
         with self.store.writing() as connection:
             # 1.
-            head = read_head(connection)
+            head = read_head(connection, self._signer.name)
             if self._edge is None or self._edge.frontier.size != head.size:
                 self._edge = Edge.load(head.size, tiles_of(connection))
             edge = self._edge.copy()
@@ -406,7 +440,7 @@ class Ledger:
                         rows.write()
                         state.flush()
                         pending.draft.act(connection, header)
-                except (ProtocolError, UnknownPerson) as refusal:
+                except ProtocolError as refusal:
                     outcomes.append(refusal)
                     continue
                 trial.settle()
@@ -429,9 +463,13 @@ class Ledger:
             # The WHERE clause is the fork guard: of two writers that read the same head, only
             # one UPDATE can match a row.
             updated = connection.execute(
-                update(HEAD)
-                .where(HEAD.c.size == head.size, HEAD.c.root == head.root)
-                .values(size=moved.size, root=moved.root)
+                _MOVE_HEAD,
+                {
+                    "read_size": head.size,
+                    "read_root": head.root,
+                    "size": moved.size,
+                    "root": moved.root,
+                },
             )
             if updated.rowcount != 1:
                 raise LedgerUnavailable("another writer moved the head")
@@ -447,7 +485,7 @@ class Ledger:
         elif draft.sealed_for in keys:
             sealed = seal(keys[draft.sealed_for], record_id, pending.body)
         else:
-            raise UnknownPerson("the patient's key is gone: their records were erased")
+            raise Erased("the patient's records were erased, and their key with them")
         header = Header(
             type=draft.type,
             id=record_id,
@@ -485,7 +523,7 @@ class Ledger:
     def head(self) -> Head:
         """The committed head."""
         with self.store.reading() as connection:
-            return read_head(connection)
+            return read_head(connection, self._signer.name)
 
     def checkpoint(self) -> str:
         """The signed note over the committed head."""
@@ -500,7 +538,7 @@ class Ledger:
         """
         with self.store.reading() as connection:
             recorded = _recorded(connection, record_id)
-            head = read_head(connection)
+            head = read_head(connection, self._signer.name)
             reader = TileReader(tiles_of(connection))
             path = inclusion_path(recorded.index, head.size, reader.node_at)
         proof = InclusionProof(
@@ -517,7 +555,7 @@ class Ledger:
             UnknownRecord: The log has not that many records.
         """
         with self.store.reading() as connection:
-            head = read_head(connection)
+            head = read_head(connection, self._signer.name)
             if not 0 <= old_size <= head.size:
                 raise UnknownRecord(f"the log has {head.size} records")
             reader = TileReader(tiles_of(connection))
@@ -624,7 +662,7 @@ class Ledger:
             UnknownRecord: The log has not that many records.
         """
         with self.store.reading() as connection:
-            if not 0 <= size <= read_head(connection).size:
+            if not 0 <= size <= read_head(connection, self._signer.name).size:
                 raise UnknownRecord("the log has not that many records")
             return TileReader(tiles_of(connection)).root(size)
 
@@ -675,15 +713,22 @@ def origin_of(private: Ed25519PrivateKey) -> str:
     return f"garant.local/{sha256(public).hexdigest()[:16]}"
 
 
-def read_head(connection: Connection) -> Head:
-    """The head's row.
+def read_head(connection: Connection, origin: str) -> Head:
+    """The head's row, of the log of that name.
 
     Raises:
         LedgerUnavailable: There is none, or more than one.
+        ForeignLog: It is another log's.
     """
-    rows = connection.execute(select(HEAD.c.size, HEAD.c.root)).all()
+    rows = connection.execute(select(HEAD)).all()
     if len(rows) != 1:
         raise LedgerUnavailable("the database does not hold one head: verify it, or restore it")
+    if rows[0].origin != origin:
+        # After a restore a process that still has the old key must sign nothing with it.
+        raise ForeignLog(
+            f"the database holds log {rows[0].origin}, the key at hand is that of {origin}: "
+            "after a restore, start again what serves; or put the log's key back"
+        )
     return Head(rows[0].size, rows[0].root)
 
 
@@ -738,14 +783,25 @@ def withheld_of(connection: Connection, pseudonym: str, model: str) -> bool:
 
 def _write_tiles(connection: Connection, edge: Edge) -> None:
     for tile in edge.changed():
-        if tile.replaces:
-            statement = update(TILES).where(
-                TILES.c.level == tile.level, TILES.c.position == tile.index
-            )
-            connection.execute(statement.values(hashes=tile.hashes))
-        else:
-            row = {"level": tile.level, "position": tile.index, "hashes": tile.hashes}
-            connection.execute(insert(TILES).values(**row))
+        place = {"its_level": tile.level, "its_position": tile.index, "hashes": tile.hashes}
+        connection.execute(_GROW_TILE if tile.replaces else _ADD_TILE, place)
+
+
+# Built once: SQLAlchemy takes longer to make a statement than SQLite to run it.
+_MOVE_HEAD: Final = (
+    update(HEAD)
+    .where(HEAD.c.size == bindparam("read_size"), HEAD.c.root == bindparam("read_root"))
+    .values(size=bindparam("size"), root=bindparam("root"))
+)
+_GROW_TILE: Final = (
+    update(TILES)
+    .where(TILES.c.level == bindparam("its_level"), TILES.c.position == bindparam("its_position"))
+    .values(hashes=bindparam("hashes"))
+)
+_ADD_TILE: Final = insert(TILES).values(
+    level=bindparam("its_level"), position=bindparam("its_position"), hashes=bindparam("hashes")
+)
+_INSERTS: Final = {table: insert(table) for table in (RECORDS, BODIES, REQUESTS)}
 
 
 class _Rows:
@@ -781,7 +837,7 @@ class _Rows:
         """Insert what was taken since the last time."""
         for table, rows in self._rows.items():
             if rows:
-                self._connection.execute(insert(table), rows)
+                self._connection.execute(_INSERTS[table], rows)
                 rows.clear()
 
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
-from typing import get_args
+from typing import Final, get_args
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
@@ -52,10 +52,8 @@ class StoredState:
         if (kind, key) in self._moved:
             return self._moved[kind, key]  # type: ignore[return-value]  # keyed by its type
         if (kind, key) not in self._read:
-            statement = select(STATES.c.facts).where(
-                STATES.c.kind == kind.__name__, STATES.c.key == key
-            )
-            facts = self._connection.scalar(statement)
+            place = {"its_kind": kind.__name__, "its_key": key}
+            facts = self._connection.scalar(_READ, place)
             self._read[kind, key] = None if facts is None else _situation(kind, facts)
         return self._read[kind, key]  # type: ignore[return-value]  # keyed by its type
 
@@ -97,21 +95,27 @@ class StoredState:
                     }
                 )
         if inserted:
-            self._connection.execute(insert(STATES), inserted)
-        if moved:
-            statement = (
-                update(STATES)
-                .where(
-                    STATES.c.kind == bindparam("its_kind"),
-                    STATES.c.key == bindparam("its_key"),
-                    STATES.c.facts == bindparam("expected"),
-                )
-                .values(step=bindparam("step"), facts=bindparam("facts"))
-            )
-            if self._connection.execute(statement, moved).rowcount != len(moved):
-                raise StateMoved("another writer moved the state")
+            self._connection.execute(_ADD, inserted)
+        if moved and self._connection.execute(_MOVE, moved).rowcount != len(moved):
+            raise StateMoved("another writer moved the state")
         self._read.update(self._moved)
         self._moved.clear()
+
+
+# Built once: SQLAlchemy takes longer to make a statement than the database to run it.
+_READ: Final = select(STATES.c.facts).where(
+    STATES.c.kind == bindparam("its_kind"), STATES.c.key == bindparam("its_key")
+)
+_ADD: Final = insert(STATES)
+_MOVE: Final = (
+    update(STATES)
+    .where(
+        STATES.c.kind == bindparam("its_kind"),
+        STATES.c.key == bindparam("its_key"),
+        STATES.c.facts == bindparam("expected"),
+    )
+    .values(step=bindparam("step"), facts=bindparam("facts"))
+)
 
 
 def stored_situations(

@@ -9,6 +9,7 @@ import os
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -138,7 +139,12 @@ class MasterKey:
         return hmac.digest(self._derived(b"blind " + purpose.encode()), text.encode(), "sha256")
 
     def _derived(self, use: bytes) -> bytes:
-        return HKDF(SHA256(), 32, salt=None, info=b"garant " + use).derive(self.secret)
+        return _derive(self.secret, use)
+
+
+@lru_cache(maxsize=32)
+def _derive(secret: bytes, use: bytes) -> bytes:
+    return HKDF(SHA256(), 32, salt=None, info=b"garant " + use).derive(secret)
 
 
 def made_once(path: Path, make: Callable[[], bytes]) -> bytes:
@@ -163,11 +169,11 @@ def made_once(path: Path, make: Callable[[], bytes]) -> bytes:
             pass
         finally:
             draft.unlink()
-        folder = os.open(path.parent, os.O_RDONLY)
+        entry = os.open(path.parent, os.O_RDONLY)
         try:
-            os.fsync(folder)
+            os.fsync(entry)
         finally:
-            os.close(folder)
+            os.close(entry)
     return path.read_bytes()
 
 
