@@ -12,12 +12,14 @@ from sqlalchemy import (
     BigInteger,
     Column,
     Connection,
+    Dialect,
     Index,
     Integer,
     LargeBinary,
     MetaData,
     String,
     Table,
+    TypeDecorator,
 )
 from sqlalchemy.engine import URL
 
@@ -52,14 +54,32 @@ __all__ = [
 
 METADATA = MetaData()
 
+
+class Name(TypeDecorator[str]):
+    """Text to find rows by, which callers may choose.
+
+    What no database can hold (NUL, lone surrogates) is looked up as what no row holds, and is no
+    error: a caller must not be able to fail the group of records that theirs is committed with.
+    """
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """Escape what cannot be stored."""
+        if value is None or (value.isascii() and "\x00" not in value):
+            return value
+        return value.encode(errors="backslashreplace").decode().replace("\x00", "\\x00")
+
+
 RECORDS = Table(
     "records",
     METADATA,
     Column("position", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
-    Column("id", String(36), nullable=False, unique=True),
-    Column("type", String(32), nullable=False),
-    Column("dossier", String(36)),
-    Column("model", String(63)),
+    Column("id", Name(36), nullable=False, unique=True),
+    Column("type", Name(32), nullable=False),
+    Column("dossier", Name(36)),
+    Column("model", Name(63)),
     Column("header", LargeBinary, nullable=False),
     Index("records_by_dossier", "dossier"),
     Index("records_by_type", "type", "model"),
@@ -69,8 +89,8 @@ RECORDS = Table(
 BODIES = Table(
     "bodies",
     METADATA,
-    Column("record_id", String(36), primary_key=True),
-    Column("key_id", String(36)),
+    Column("record_id", Name(36), primary_key=True),
+    Column("key_id", Name(36)),
     Column("stored", LargeBinary, nullable=False),
     Index("bodies_by_key", "key_id"),
 )
@@ -79,7 +99,7 @@ BODIES = Table(
 KEYS = Table(
     "keys",
     METADATA,
-    Column("id", String(36), primary_key=True),
+    Column("id", Name(36), primary_key=True),
     Column("wrapped", LargeBinary, nullable=False),
 )
 """Keys under the master key, by the pseudonym that they belong to."""
@@ -87,9 +107,9 @@ KEYS = Table(
 PEOPLE = Table(
     "people",
     METADATA,
-    Column("pseudonym", String(36), primary_key=True),
+    Column("pseudonym", Name(36), primary_key=True),
     Column("lookup", LargeBinary, nullable=False, unique=True),
-    Column("key_id", String(36), nullable=False),
+    Column("key_id", Name(36), nullable=False),
     Column("stored", LargeBinary, nullable=False),
 )
 """Who a pseudonym is: found by a keyed hash, kept encrypted."""
@@ -106,7 +126,7 @@ TILES = Table(
 HEAD = Table(
     "head",
     METADATA,
-    Column("origin", String(255), primary_key=True),
+    Column("origin", Name(255), primary_key=True),
     Column("size", BigInteger, nullable=False),
     Column("root", LargeBinary, nullable=False),
 )
@@ -115,7 +135,7 @@ HEAD = Table(
 SIGNED = Table(
     "signed",
     METADATA,
-    Column("origin", String(255), primary_key=True),
+    Column("origin", Name(255), primary_key=True),
     Column("size", BigInteger, nullable=False),
     Column("note", LargeBinary, nullable=False),
 )
@@ -139,9 +159,9 @@ CHECKPOINTS = Table(
 STATES = Table(
     "states",
     METADATA,
-    Column("kind", String(16), primary_key=True),
-    Column("key", String(128), primary_key=True),
-    Column("step", String(32), nullable=False),
+    Column("kind", Name(16), primary_key=True),
+    Column("key", Name(128), primary_key=True),
+    Column("step", Name(32), nullable=False),
     Column("facts", String, nullable=False),
     Index("states_by_step", "kind", "step"),
 )
@@ -152,7 +172,7 @@ REQUESTS = Table(
     METADATA,
     Column("key", LargeBinary, primary_key=True),
     Column("digest", LargeBinary, nullable=False),
-    Column("record_id", String(36), nullable=False),
+    Column("record_id", Name(36), nullable=False),
 )
 """Idempotency keys and what they recorded: keyed hashes alone."""
 

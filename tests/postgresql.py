@@ -2,7 +2,10 @@
 
 import shutil
 import tempfile
+import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -50,8 +53,28 @@ class Postgresql:
         """Drop a database, whoever is still connected."""
         self._administer(f"DROP DATABASE {url.database} WITH (FORCE)")
 
-    def _administer(self, statement: str) -> None:
-        engine = create_engine(self.url, isolation_level="AUTOCOMMIT")
+    def checkpoint(self, url: URL) -> None:
+        """Write everything that the server holds in memory to its files."""
+        self._administer("CHECKPOINT", url)
+
+    @contextmanager
+    def configured(self, **settings: str) -> Iterator[None]:
+        """The server under other settings, for new sessions."""
+        for name, value in settings.items():
+            self._administer(f"ALTER SYSTEM SET {name} = {value}")
+        self._reload()
+        yield
+        for name in settings:
+            self._administer(f"ALTER SYSTEM RESET {name}")
+        self._reload()
+
+    def _reload(self) -> None:
+        self._administer("SELECT pg_reload_conf()")
+        # The signal takes a moment to get there.
+        time.sleep(0.3)
+
+    def _administer(self, statement: str, url: URL | None = None) -> None:
+        engine = create_engine(url or self.url, isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
             connection.exec_driver_sql(statement)
         engine.dispose()
