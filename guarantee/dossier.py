@@ -24,11 +24,21 @@ from guarantee.card import Language, Mode
 from guarantee.errors import GuaranteeError
 from guarantee.identity import Assurance, Caller, Patient
 from guarantee.leaflet import leaflet_digest
-from guarantee.ledger import Act, Draft, Ledger, Recorded, Request, withheld_of
-from guarantee.pseudonyms import Actor
+from guarantee.ledger import (
+    Act,
+    BodyMissing,
+    Draft,
+    Ledger,
+    Recorded,
+    Request,
+    UnknownRecord,
+    withheld_of,
+)
+from guarantee.pseudonyms import Actor, UnknownPerson
 from guarantee.records import Header, RecordType
 from guarantee.refusals import (
     AnswerWithheld,
+    Erased,
     NotInformed,
     Objected,
     StepMissing,
@@ -225,6 +235,8 @@ def check_informed(ledger: Ledger, information_id: str, model: str, *, at: int) 
     information = ledger.get(Information, information_id)
     if information is None:
         raise NotInformed("the patient has not been informed: PatientInformed is missing")
+    if information.step is Gate.ERASED:
+        raise Erased("the patient's records were erased")
     if information.step is Gate.OBJECTED:
         raise Objected("the patient objected to the use of this AI")
     if model not in information.models:
@@ -508,23 +520,29 @@ def open_dossier(ledger: Ledger, dossier: str) -> DossierView:
 
     While the answer is withheld, the inference's body stays closed.
 
+    Whoever lets a person read goes through `access.read_dossier`.
+
     Raises:
         UnknownDossier: No such inference.
+        Erased: The patient's records were erased.
         VaultError: A stored body or key was altered.
     """
-    situation = ledger.get(Dossier, dossier)
-    if situation is None:
-        raise UnknownDossier("the log holds no such inference")
+    situation = _situation(ledger, dossier)
     withheld = situation.step is Step.WITHHELD
-    events = tuple(
-        Event(
-            recorded=recorded,
-            body=None
-            if withheld and recorded.header.type is RecordType.INFERENCE_MADE
-            else ledger.open_body(recorded),
+    try:
+        events = tuple(
+            Event(
+                recorded=recorded,
+                body=None
+                if withheld and recorded.header.type is RecordType.INFERENCE_MADE
+                else ledger.open_body(recorded),
+            )
+            for recorded in ledger.thread(dossier)
         )
-        for recorded in ledger.thread(dossier)
-    )
+    except (BodyMissing, UnknownPerson):
+        # Erased while it was read; what is missing for another reason is for the verifier.
+        _situation(ledger, dossier)
+        raise
     inference = next(
         (event.body for event in events if isinstance(event.body, InferenceMade)), None
     )
@@ -566,7 +584,12 @@ def window(
         version = recorded.header.model_version or ""
         if model_version not in (None, version):
             continue
-        body = ledger.open_as(recorded, InferenceMade)
+        try:
+            body = ledger.open_as(recorded, InferenceMade)
+        except (BodyMissing, UnknownPerson):
+            if _is_erased(ledger, recorded.header.follows[0]):
+                continue
+            raise
         seen.append(
             Seen(
                 index=recorded.index,
@@ -581,7 +604,12 @@ def window(
 
 def waiting(ledger: Ledger) -> list[tuple[str, Dossier]]:
     """Dossiers that wait for a clinician's read or decision, oldest first."""
-    return ledger.situations(Dossier, [Step.WITHHELD, Step.ANSWERED])
+    erased = {key for key, _ in ledger.situations(Information, [Gate.ERASED])}
+    return [
+        (key, one)
+        for key, one in ledger.situations(Dossier, [Step.WITHHELD, Step.ANSWERED])
+        if one.information not in erased
+    ]
 
 
 def _follow(
@@ -595,16 +623,14 @@ def _follow(
     request: Request | None,
     follows: tuple[str, ...] = (),
 ) -> Recorded:
-    situation = ledger.get(Dossier, dossier)
-    if situation is None:
-        raise UnknownDossier("the log holds no such inference")
+    situation = _situation(ledger, dossier)
     return ledger.record(
         Draft(
             type=kind,
             actor=actor,
             outcome=outcome,
             body=body,
-            sealed_for=ledger.sealed_for(dossier),
+            sealed_for=_patient_of(ledger, situation.information),
             dossier=dossier,
             follows=(dossier, *follows),
             model=situation.model,
@@ -615,9 +641,7 @@ def _follow(
 
 
 def _check_label(ledger: Ledger, dossier: str, label: str) -> None:
-    situation = ledger.get(Dossier, dossier)
-    if situation is None:
-        raise UnknownDossier("the log holds no such inference")
+    situation = _situation(ledger, dossier)
     card = registered_version(ledger, situation.model, situation.model_version).card
     if label not in (known.id for known in card.labels):
         raise InvalidDecision("label", f"not a label of {card.name}: see the card")
@@ -627,10 +651,29 @@ def _leaflet_version(ledger: Ledger, name: str) -> RegisteredVersion:
     return standing(ledger, name).check_serving()
 
 
+def _situation(ledger: Ledger, dossier: str) -> Dossier:
+    situation = ledger.get(Dossier, dossier)
+    if situation is None:
+        raise UnknownDossier("the log holds no such inference")
+    if _is_erased(ledger, situation.information):
+        raise Erased("the patient's records were erased")
+    return situation
+
+
+def _is_erased(ledger: Ledger, information_id: str) -> bool:
+    information = ledger.get(Information, information_id)
+    return information is not None and information.step is Gate.ERASED
+
+
 def _patient_of(ledger: Ledger, information_id: str) -> str:
     if ledger.get(Information, information_id) is None:
         raise UnknownInformation("the log holds no such information of a patient")
-    pseudonym = ledger.sealed_for(information_id)
+    try:
+        pseudonym = ledger.sealed_for(information_id)
+    except UnknownRecord:
+        if _is_erased(ledger, information_id):
+            raise Erased("the patient's records were erased") from None
+        raise
     if pseudonym is None:
         raise UnknownInformation("that information is sealed for nobody")
     return pseudonym
