@@ -388,6 +388,12 @@ class Ledger:
                 failure.__cause__ = error
                 pending.done.set_exception(failure)
             return
+        except Exception as defect:  # noqa: BLE001  # whatever it is, the log goes on
+            # Those who met a defect are told; it must not silence the log for all the others.
+            self._edge = None
+            for pending in group:
+                pending.done.set_exception(defect)
+            return
         self._commit_seconds = time.perf_counter() - began
         self._expected = len(group) + self._queue.qsize()
         self._unsigned = head
@@ -420,6 +426,9 @@ class Ledger:
             head = read_head(connection, self._signer.name)
             if self._edge is None or self._edge.frontier.size != head.size:
                 self._edge = Edge.load(head.size, tiles_of(connection))
+            # Whatever was restored or altered meanwhile, nothing is built beside the head.
+            if self._edge.frontier.root != head.root:
+                raise LedgerUnavailable("the tiles do not lead to the head: verify the log")
             edge = self._edge.copy()
             state = StoredState(connection)
             rows = _Rows(connection)
@@ -709,7 +718,11 @@ class Ledger:
 
 def origin_of(private: Ed25519PrivateKey) -> str:
     """The name of the log that this key signs, unique because the key is."""
-    public = private.public_key().public_bytes_raw()
+    return origin_under(private.public_key().public_bytes_raw())
+
+
+def origin_under(public: bytes) -> str:
+    """The name of the log that the private half of this Ed25519 key signs."""
     return f"garant.local/{sha256(public).hexdigest()[:16]}"
 
 
