@@ -18,6 +18,7 @@ from guarantee.checkpoint import (
     verify_cosignature,
 )
 from guarantee.findings import CouldNotCheck, Report
+from guarantee.ledger import origin_under
 from guarantee.rebuilt import Rebuilt
 from guarantee.replay import Opened, Replayed
 from guarantee.source import Kept, Source
@@ -107,7 +108,7 @@ class _Held:
         self.checkpoints: list[Checkpoint] = []
         self._tree = tree
         self._opened = {one.body.origin: one for one in opened}
-        self._keys = {key.name: key for key in keys}
+        self._keys = {key.name: key for key in (*map(_cited_key, opened), *keys) if key}
         self._own = keys[0].name
         self._report = report
 
@@ -125,11 +126,11 @@ class _Held:
         self.checkpoints.append(checkpoint)
         opened = self._opened.get(checkpoint.origin)
         if checkpoint.origin != self._own and opened is not None:
-            if checkpoint.size > opened.index:
+            if checkpoint.size > opened.body.shared:
                 self._report.found(
-                    f"{what} has {checkpoint.size} records of {checkpoint.origin}; this log, "
-                    f"restored from a backup, goes on from its first {opened.index}: the others "
-                    "are lost"
+                    f"{what} covers {checkpoint.size} records of {checkpoint.origin}; this log, "
+                    f"after a restore, goes on from the first {opened.body.shared} of them: it "
+                    "holds the others no longer, as its LogOpened says"
                 )
                 return
             self._report.remark(
@@ -166,10 +167,11 @@ class _Held:
         """Check that this log does go on from the one that a `LogOpened` cites."""
         body, at = opened.body, opened.index
         self._report.remark(
-            f"index {at}: this log goes on from {body.origin}, restored from a backup; "
-            f"that one had {body.size} records, {max(0, body.size - at)} of them are lost"
+            f"index {at}: this log goes on from the first {body.shared} records of {body.origin}, "
+            f"which had {body.size}, after a restore: {body.reason}"
         )
-        if body.size <= at and self._tree.root_at(body.size).hex() != body.root:
+        same = body.size != body.shared or self._tree.root_at(body.shared).hex() == body.root
+        if body.shared > at or not same:
             self._report.found(f"the log does not go on from {body.origin}", index=at)
         if body.checkpoint is None:
             return
@@ -178,8 +180,17 @@ class _Held:
         except NoteError as error:
             self._report.found(f"the cited checkpoint: {error}", index=at)
             return
-        if cited.size <= at and self._tree.root_at(cited.size) != cited.root:
+        if cited.size <= body.shared and self._tree.root_at(cited.size) != cited.root:
             self._report.found("the cited checkpoint is over other records", index=at)
+
+
+def _cited_key(opened: Opened) -> VerifierKey | None:
+    """The key of the log that ended; none where it is not the one that its origin names."""
+    try:
+        key = VerifierKey.parse(opened.body.verifier_key or "")
+    except MalformedNote:
+        return None
+    return key if key.name == opened.body.origin == origin_under(key.public) else None
 
 
 def _check_kept(

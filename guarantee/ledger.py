@@ -171,17 +171,6 @@ class Receipt:
     proof: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One row of the log and its body, as stored: nothing is believed yet."""
-
-    index: int
-    id: str
-    header: bytes
-    key_id: str | None
-    stored: bytes | None
-
-
 @dataclass(frozen=True, slots=True)
 class Head:
     """So many records, under this root."""
@@ -755,27 +744,6 @@ def tiles_of(connection: Connection) -> Callable[[int, int], bytes]:
         return connection.scalar(statement) or b""
 
     return read
-
-
-def entries(connection: Connection) -> Iterator[Entry]:
-    """Every row of the log with its body, in the order of their index."""
-    statement = (
-        select(
-            RECORDS.c.position,
-            RECORDS.c.id,
-            # SQLite lets an edit turn bytes into text: read them as bytes all the same.
-            cast(RECORDS.c.header, LargeBinary).label("header"),
-            BODIES.c.key_id,
-            cast(BODIES.c.stored, LargeBinary).label("stored"),
-        )
-        .join_from(RECORDS, BODIES, RECORDS.c.id == BODIES.c.record_id, isouter=True)
-        .order_by(RECORDS.c.position)
-        .execution_options(yield_per=1000)
-    )
-    for row in connection.execute(statement):
-        yield Entry(
-            index=row.position, id=row.id, header=row.header, key_id=row.key_id, stored=row.stored
-        )
 
 
 def withheld_of(connection: Connection, pseudonym: str, model: str) -> bool:
