@@ -132,6 +132,8 @@ def vote(
         AlreadyDone: The member has voted, or the version is approved.
     """
     registration = registered_version(ledger, name, version)
+    if request is not None and (repeat := ledger.repeated(request)) is not None:
+        return Vote(cast=repeat, approval=_approve_if_quorate(ledger, actor, registration))
     seat = ledger.get(Member, actor.pseudonym)
     if seat is None:
         raise NotAMember("the voter has no seat in the college: MemberAppointed is missing")

@@ -4,7 +4,15 @@ from dataclasses import replace
 from typing import Final
 
 from guarantee.bodies import Opinion
-from guarantee.footing import dossier_of, expect, model_of, own_key, version_named, version_of
+from guarantee.footing import (
+    dossier_of,
+    expect,
+    model_of,
+    own_key,
+    seated,
+    version_named,
+    version_of,
+)
 from guarantee.identity import Profession
 from guarantee.records import Header, RecordType
 from guarantee.refusals import AlreadyDone, NotAMember, NotApproved, OwnKeyNeeded, StepMissing
@@ -35,7 +43,7 @@ def _vote(header: Header, state: State) -> None:
     expect(header, outcome=("for", "against"))
     _, key = version_named(header)
     version = version_of(header, state)
-    _seated(header, state)
+    seated(header, state)
     if header.actor == version.registrar:
         raise NotAMember("whoever registered a version does not vote on it")
     if version.step is not Verdict.OPEN:
@@ -50,7 +58,7 @@ def _vote(header: Header, state: State) -> None:
 
 def _approve(header: Header, state: State) -> None:
     expect(header, outcome=("approved",))
-    _seated(header, state)
+    seated(header, state)
     _, key = version_named(header)
     version = version_of(header, state)
     if version.step is not Verdict.OPEN:
@@ -95,7 +103,7 @@ def _appoint(header: Header, state: State) -> None:
 
 def _announce(header: Header, state: State) -> None:
     expect(header, outcome=("announced",))
-    _seated(header, state)
+    seated(header, state)
     if header.model is not None:
         model_of(header, state)
     draw = Draw(step=DrawStep.ANNOUNCED, announcer=header.actor, announced_at=header.time)
@@ -104,7 +112,7 @@ def _announce(header: Header, state: State) -> None:
 
 def _draw(header: Header, state: State) -> None:
     expect(header, outcome=("drawn",))
-    _seated(header, state)
+    seated(header, state)
     key, draw = _announced(header, state)
     if draw.step is not DrawStep.ANNOUNCED:
         raise AlreadyDone("the sample of this announcement was drawn")
@@ -113,7 +121,7 @@ def _draw(header: Header, state: State) -> None:
 
 def _review(header: Header, state: State) -> None:
     expect(header, outcome=tuple(Opinion))
-    _seated(header, state)
+    seated(header, state)
     key, draw = _announced(header, state)
     if draw.step is not DrawStep.DRAWN:
         raise StepMissing("no sample was drawn yet: SampleDrawn is missing")
@@ -122,11 +130,6 @@ def _review(header: Header, state: State) -> None:
     if state.get(Review, place) is not None:
         raise AlreadyDone("this member has reviewed this case")
     state.put(place, Review(step=Opinion(header.outcome), draw=key, dossier=dossier), None)
-
-
-def _seated(header: Header, state: State) -> None:
-    if state.get(Member, header.actor) is None:
-        raise NotAMember("the actor has no seat in the college: MemberAppointed is missing")
 
 
 def _announced(header: Header, state: State) -> tuple[str, Draw]:

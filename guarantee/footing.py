@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from guarantee.records import Header
 from guarantee.refusals import (
     Erased,
+    NotAMember,
     NotInformed,
     OwnKeyNeeded,
     ProtocolError,
@@ -17,6 +18,7 @@ from guarantee.situations import (
     Gate,
     Information,
     KeyHolder,
+    Member,
     Model,
     State,
     Version,
@@ -80,6 +82,12 @@ def model_of(header: Header, state: State) -> Model:
     if model is None:
         raise UnknownModel(f"no model {header.model} is registered")
     return model
+
+
+def seated(header: Header, state: State) -> None:
+    """Check that the actor has a seat in the college."""
+    if state.get(Member, header.actor) is None:
+        raise NotAMember("the actor has no seat in the college: MemberAppointed is missing")
 
 
 def own_key(header: Header, state: State) -> str | None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Final
 
 from guarantee.college_thread import missing_votes
-from guarantee.footing import expect, model_of, version_named, version_of
+from guarantee.footing import expect, model_of, seated, version_named, version_of
 from guarantee.records import Header, RecordType
 from guarantee.refusals import AlreadyDone, NotApproved, ProtocolError, StepMissing
 from guarantee.situations import Model, Rule, Standing, State, Verdict, Version
@@ -50,6 +50,7 @@ def _suspend(header: Header, state: State) -> None:
 
 def _resume(header: Header, state: State) -> None:
     expect(header, outcome=("resumed",))
+    seated(header, state)
     model = model_of(header, state)
     if model.step is not Standing.SUSPENDED:
         raise AlreadyDone("the model is not suspended")

@@ -204,6 +204,7 @@ def resume(
     Raises:
         UnknownModel: No such model.
         AlreadyDone: It is not suspended.
+        NotAMember: The actor has no seat in the college.
     """
     return ledger.record(
         Draft(

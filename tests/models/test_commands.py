@@ -50,6 +50,8 @@ def approve(home: Home) -> None:
             member = ledger.people.actor(caller)
             college.appoint(ledger, member, member=member, profession=seat)
             college.vote(ledger, member, name=NAME, version="1", in_favour=True)
+        fourth = ledger.people.actor(authenticate(home, "college"))
+        college.appoint(ledger, member, member=fourth, profession=Profession.OTHER)
 
 
 def test_every_command_shows_an_example() -> None:

@@ -196,7 +196,11 @@ def test_a_suspended_model_answers_503_with_the_reason_until_the_college_resumes
     path = f"/v1/models/{WITHHELD_MODEL}/suspension"
     opened = informed(clinician, WITHHELD_MODEL)
     question = {"information_id": opened, "features": FEATURES}
-    with service.client(Role.MONITOR) as monitor, service.client(Role.COLLEGE) as college:
+    with (
+        service.client(Role.MONITOR) as monitor,
+        service.client(Role.COLLEGE, "member-physician") as college,
+        service.client(Role.COLLEGE) as stranger,
+    ):
         stopped = monitor.post(path, json={"reason": "two scanners disagree"})
         assert stopped.status_code == 201, stopped.text
         try:
@@ -205,7 +209,8 @@ def test_a_suspended_model_answers_503_with_the_reason_until_the_college_resumes
             assert "two scanners disagree" in problem(refused, 503)["detail"]
             assert size(service) == before
             problem(monitor.post(path, json={"reason": "again"}), 409)
-            problem(monitor.request("DELETE", path, json={"reason": "not mine"}), 403)
+            for other in (monitor, stranger):
+                problem(other.request("DELETE", path, json={"reason": "not mine"}), 403)
         finally:
             resumed = college.request("DELETE", path, json={"reason": "scanner repaired"})
         assert resumed.status_code == 200, resumed.text
