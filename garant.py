@@ -7,6 +7,7 @@ from typing import Final, cast
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from guarantee.backup_commands import backup_app
 from guarantee.commands import say_refused
 from serving.commands import app, authenticate
 from serving.errors import ServingError
@@ -83,6 +84,8 @@ def main() -> None:
     door = typer.main.get_group(app)
     for room in _ROOMS:
         door.add_command(room)
+    for name, command in typer.main.get_group(backup_app).commands.items():
+        door.add_command(command, name)
     try:
         door(prog_name="garant", obj=authenticate)
     except ServingError as error:

@@ -9,6 +9,7 @@ what the keys at hand open and checks signatures.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,7 @@ from guarantee.findings import (
     print_report,
 )
 from guarantee.home import Home
+from guarantee.keyring import keyring_of
 from guarantee.ledger import origin_of
 from guarantee.rebuilt import rebuild
 from guarantee.replay import Replayed, replay
@@ -42,8 +44,9 @@ from guarantee.sealed import Custody, check_sealed
 from guarantee.source import Source, StoredLog
 from guarantee.state import stored_situations
 from guarantee.store import Reader, StoreUnavailable
+from guarantee.succession import settle
 from guarantee.timestamp import TimestampError, authorities_in
-from guarantee.vault import KeyUnavailable, MasterKey, secret_file, signing_key
+from guarantee.vault import KeyUnavailable, MasterKey, signing_key
 
 __all__ = [
     "COULD_NOT_CHECK",
@@ -74,12 +77,13 @@ def verify_home(
 
     Args:
         anchors: What else the log is held against.
-        masters: Master keys to open bodies with; by default those in the home's files.
+        masters: Master keys to open bodies with; by default those of the home's keyring.
 
     Raises:
         CouldNotCheck: There is no log, or no key to check its checkpoint with.
     """
     anchors = anchors or Anchors()
+    settle(home)
     if home.lacks_log:
         raise CouldNotCheck(f"{home.database} does not exist: name a home with --home")
     keys = anchors.keys or (_key_in(home),)
@@ -89,7 +93,7 @@ def verify_home(
         report, replayed = _verify(log, keys, anchors, custody if masters else None, progress)
         if not masters:
             report.remark("no master key here: bodies' digests were checked, not opened")
-        custody.check(report)
+        custody.check(replayed, report)
         if report.verified:
             _check_state(log, replayed, report)
     return report
@@ -199,8 +203,7 @@ def _key_in(home: Home) -> VerifierKey:
 
 
 def _masters_in(home: Home) -> tuple[MasterKey, ...]:
-    files = (home.keys / "master.key", home.keys / "master.next")
-    return tuple(MasterKey(secret_file(path, 32)) for path in files if path.exists())
+    return tuple(keyring_of(home.keys, os.environ).keys())
 
 
 def _check_state(log: StoredLog, replayed: Replayed, report: Report) -> None:
@@ -260,7 +263,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m guarantee.verify",
         description="Verify a log: exit 0 verified, 1 tampering found, 2 could not check.",
-        epilog="example: python -m guarantee.verify --export log.garant --key VKEY --since kept.txt",
+        epilog="example: python -m guarantee.verify --export log.garant --key VKEY --since kept",
     )
     parser.add_argument("--home", type=Path, help="the home that holds the log or its key")
     parser.add_argument("--export", type=Path, help="an export to verify, instead of a home")

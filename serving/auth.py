@@ -15,6 +15,7 @@ from joserfc.jwk import ECKey
 from guarantee.home import Home
 from guarantee.identity import Caller, InvalidIdentity, Role, professional_number
 from guarantee.signature import PublicKey
+from guarantee.succession import settle
 from guarantee.vault import made_once
 from serving.errors import ServingError
 
@@ -58,6 +59,7 @@ class Issuer:
         Raises:
             IssuerUnavailable: The key file is damaged.
         """
+        settle(home)
         path = home.keys / "issuer.jwk"
         try:
             key = ECKey.import_key(json.loads(made_once(path, _new_key)))
