@@ -14,11 +14,23 @@ from rich.table import Table
 
 from guarantee.databases import UnsupportedDatabase, parse_url
 from guarantee.errors import GuaranteeError
+from guarantee.export import write_export
 from guarantee.home import Home
 from guarantee.identity import Caller
+from guarantee.kept import keep_checkpoint, read_note
 from guarantee.ledger import Ledger
 from guarantee.pseudonyms import Actor
-from guarantee.verify import COULD_NOT_CHECK, CouldNotCheck, print_report, verify_home
+from guarantee.timestamp import fetch_timestamp
+from guarantee.vault import KeyUnavailable
+from guarantee.verify import (
+    COULD_NOT_CHECK,
+    CouldNotCheck,
+    anchors_of,
+    print_report,
+    reading,
+    verify_export,
+    verify_home,
+)
 
 Authenticate = Callable[[Home, str], Caller]
 """Checks a token as over HTTP; `garant.py` puts it into the context, since arrows run down."""
@@ -103,23 +115,79 @@ def bar(title: str) -> Iterator[Callable[[int, int | None], None]]:
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
-@ledger_app.command(epilog="Example: garant ledger verify --home ~/.garant")
-def verify(home: HomeOption = DEFAULT_HOME) -> None:
+@ledger_app.command(
+    epilog="Example: garant ledger verify --export log.garant --key VKEY --since kept.txt"
+)
+def verify(
+    home: HomeOption = DEFAULT_HOME,
+    export: Annotated[
+        Path | None, typer.Option(help="An export to verify, instead of the home's log.")
+    ] = None,
+    key: Annotated[
+        list[str] | None,
+        typer.Option(help="The log's verifier key, as you were given it; then earlier logs'."),
+    ] = None,
+    since: Annotated[
+        Path | None,
+        typer.Option(help="A checkpoint kept outside the house: the log only grew since."),
+    ] = None,
+    cosigner: Annotated[
+        list[str] | None, typer.Option(help="The key of a witness who has cosigned.")
+    ] = None,
+    tsa_root: Annotated[
+        Path | None, typer.Option(help="PEM file of timestamping authorities' roots.")
+    ] = None,
+) -> None:
     """Check every record, body, step and signature: exit 0 verified, 1 tampering, 2 not checked."""
     try:
+        anchors = anchors_of(
+            keys=tuple(key or ()),
+            since=since,
+            witnesses=tuple(cosigner or ()),
+            authorities=tsa_root,
+        )
         with bar("verifying") as progress:
-            report = verify_home(home, progress)
-    except CouldNotCheck as error:
+            if export is not None:
+                report = verify_export(export, progress, anchors=anchors, home=home)
+            else:
+                report = verify_home(home, progress, anchors=anchors)
+    except (CouldNotCheck, KeyUnavailable) as error:
         err.print(f"could not check: {error}", markup=False, highlight=False)
         raise typer.Exit(COULD_NOT_CHECK) from error
     raise typer.Exit(print_report(report, typer.echo))
 
 
+@ledger_app.command(epilog="Example: garant ledger export log.garant")
+def export(
+    file: Annotated[Path, typer.Argument(help="Replaced where it exists.")],
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Write the whole log into one file that a college verifies alone; no key leaves with it."""
+    with refusing(), bar("exporting") as progress, reading(home) as log:
+        size = write_export(log, file, progress)
+    out.print(f"{file}: {size} records", markup=False, highlight=False)
+
+
 @ledger_app.command(epilog="Example: garant ledger checkpoint > kept-outside-the-house.txt")
-def checkpoint(home: HomeOption = DEFAULT_HOME) -> None:
+def checkpoint(
+    home: HomeOption = DEFAULT_HOME,
+    timestamp: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Have an authority timestamp it (RFC 3161), and keep it."),
+    ] = None,
+    cosigned: Annotated[
+        Path | None,
+        typer.Option(help="A checkpoint that witnesses have cosigned: keep it with the log."),
+    ] = None,
+) -> None:
     """Print the signed checkpoint: keep it outside the house, and later verify against it."""
     with refusing(), Ledger.open(home) as ledger:
-        typer.echo(ledger.checkpoint(), nl=False)
+        note = ledger.checkpoint()
+        if timestamp is not None:
+            keep_checkpoint(ledger, note, fetch_timestamp(timestamp, note.encode()))
+        if cosigned is not None:
+            keep_checkpoint(ledger, read_note(cosigned))
+        typer.echo(note, nl=False)
         err.print(f"verifier key: {ledger.verifier_key}", markup=False, highlight=False)
 
 

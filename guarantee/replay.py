@@ -41,7 +41,7 @@ from guarantee.records import Header, MalformedRecord
 from guarantee.refusals import ProtocolError
 from guarantee.signature import PublicKey, SignatureRefused
 from guarantee.signing_keys import check_key
-from guarantee.situations import Remembered, version_key
+from guarantee.situations import Information, Remembered, version_key
 from guarantee.source import Entry, Row, Source
 
 CLOCK_TOLERANCE_MS = 1000
@@ -237,6 +237,13 @@ def _contradiction(
             replayed.erasures.append(header)
             for record in body.records:
                 replayed.erased.setdefault(record, header.id)
+            informed = {
+                record
+                for record in body.records
+                if replayed.state.get(Information, record) is not None
+            }
+            if informed != set(header.follows):
+                return "it follows other informations of the patient than those that it erases"
         case BackupTaken():
             if body.size > index or tree.root_at(body.size).hex() != body.root:
                 return "the backup is not of this log"

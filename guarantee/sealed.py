@@ -14,7 +14,7 @@ from guarantee.bodies import (
 )
 from guarantee.card import Mode
 from guarantee.findings import Progress, Report
-from guarantee.pseudonyms import KnownActor
+from guarantee.pseudonyms import ACTORS_KEY, REQUESTS_KEY, KnownActor
 from guarantee.rebuilt import Rebuilt
 from guarantee.records import Header, MalformedRecord, RecordType
 from guarantee.replay import Replayed
@@ -89,11 +89,15 @@ class Custody:
         except MalformedRecord:
             return None
 
-    def check(self, report: Report) -> None:
+    def check(self, replayed: Replayed, report: Report) -> None:
         """Check that every body has its record, every person their key, and every key a person."""
         owned = select(RECORDS.c.id).where(RECORDS.c.id == BODIES.c.record_id).exists()
         for record in self._connection.scalars(select(BODIES.c.record_id).where(~owned)):
             report.found("a body without a record", record=record)
+        for erasure in replayed.erasures:
+            for column, what in ((KEYS.c.id, "key"), (PEOPLE.c.pseudonym, "identity")):
+                if self._connection.scalar(select(column).where(column == erasure.subject)):
+                    report.found(f"the erased patient's {what} is still there", record=erasure.id)
         if not self._masters:
             return
         people = select(
@@ -106,15 +110,11 @@ class Custody:
                 report.found(f"the identity of {row.pseudonym} was altered, or its key is gone")
         whose = select(PEOPLE.c.pseudonym).where(PEOPLE.c.key_id == KEYS.c.id).exists()
         sealed = select(BODIES.c.record_id).where(BODIES.c.key_id == KEYS.c.id).exists()
-        stray = select(KEYS.c.id).where(~whose, KEYS.c.id.not_in(HOUSE_KEYS))
+        stray = select(KEYS.c.id).where(~whose, KEYS.c.id.not_in((ACTORS_KEY, REQUESTS_KEY)))
         for key_id in self._connection.scalars(stray.where(~sealed)):
             report.found(f"the key of {key_id} is there, and the person is not")
         for key_id in self._connection.scalars(stray.where(sealed)):
             report.found(f"the identity of {key_id} is missing, and nothing on record says why")
-
-
-HOUSE_KEYS: Final = ("actors", "requests")
-"""Keys of the vault that are nobody's own."""
 
 
 def check_sealed(
