@@ -373,7 +373,7 @@ class PatientErased(Body):
 
     ground: ErasureGround
     records: tuple[str, ...]
-    backups_expire: date | None
+    backups_expire: date | None = None
 
 
 class HoldReason(StrEnum):
@@ -449,8 +449,8 @@ class LogOpened(Body):
     size: int
     root: str
     shared: int
-    checkpoint: str | None
-    verifier_key: str | None
+    checkpoint: str | None = None
+    verifier_key: str | None = None
     copies_expire: date
     reason: str = Field(min_length=1, max_length=2000)
 
