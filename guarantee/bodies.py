@@ -122,7 +122,7 @@ class DecisionSigned(Body):
     """
 
     decision: Decision
-    label: str | None
+    label: str | None = None
     reason: str | None = Field(default=None, max_length=4000)
     assurance: Assurance
     attestation: str

@@ -1,0 +1,493 @@
+"""Custody: holds, rectification, retention, and erasure down to the files' bytes."""
+
+import sqlite3
+import threading
+from datetime import UTC, date, datetime
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Connection, select
+
+from guarantee import custody, dossier
+from guarantee.access import patient_access
+from guarantee.bodies import ErasureGround, Glass, HoldReason, PatientErased, PatientRectified
+from guarantee.home import Home
+from guarantee.identity import Patient, Role, ins_key
+from guarantee.ledger import Draft, Ledger, LedgerUnavailable, Request, now_ms
+from guarantee.pseudonyms import (
+    Actor,
+    IdentityMismatch,
+    IdentityMoved,
+    IdentityTaken,
+    UnknownPerson,
+)
+from guarantee.records import Header, RecordType
+from guarantee.refusals import (
+    AlreadyDone,
+    Erased,
+    OnHold,
+    ProtocolError,
+    RecordsMoved,
+    RetentionRuns,
+    RoleRefused,
+)
+from guarantee.retention import LEAST_LOG
+from guarantee.store import BODIES, KEYS, PEOPLE
+from tests.guarantee.clinic import CARD, CLINICIAN, Clinic, patient
+
+
+def at(day: date) -> int:
+    """Noon of that day, in milliseconds since 1970."""
+    return int(datetime(day.year, day.month, day.day, 12, tzinfo=UTC).timestamp() * 1000)
+
+
+def dpo(clinic: Clinic) -> Actor:
+    return clinic.actor("the-dpo", Role.DPO)
+
+
+def pseudonym_of(clinic: Clinic, number: int = 1) -> str:
+    return clinic.ledger.people.patient(patient(number))
+
+
+def erase(clinic: Clinic, pseudonym: str) -> custody.Erasure:
+    return custody.erase(
+        clinic.ledger, dpo(clinic), pseudonym=pseudonym, ground=ErasureGround.COURT_ORDER
+    )
+
+
+def reopened(clinic: Clinic, clock: int) -> Clinic:
+    """The same clinic at another time."""
+    clinic.ledger.close()
+    ledger = Ledger.open(clinic.home, lambda: clock)
+    return Clinic(clinic.home, ledger, ledger.people.actor(CLINICIAN))
+
+
+# Erasure
+
+
+def test_an_erased_patient_leaves_headers_and_no_byte_else(file_clinic: Clinic) -> None:
+    clinic = file_clinic
+    for number in range(2, 30):
+        clinic.whole_dossier(number)
+    inference = clinic.whole_dossier()
+    pseudonym = pseudonym_of(clinic)
+    held = custody.holding(clinic.ledger, pseudonym)
+    with clinic.ledger.store.reading() as connection:
+        kept = _stored(connection, pseudonym)
+    for number in range(30, 40):
+        clinic.whole_dossier(number)
+    assert all(_in_files(clinic.home, piece) for piece in kept)
+
+    erasure = erase(clinic, pseudonym)
+
+    assert erasure.records == held.ids
+    assert not any(_in_files(clinic.home, piece) for piece in kept)
+    assert clinic.ledger.find(inference).header.id == inference
+    with pytest.raises(Erased):
+        dossier.open_dossier(clinic.ledger, inference)
+    with pytest.raises(Erased):
+        custody.holding(clinic.ledger, pseudonym)
+    with pytest.raises(UnknownPerson):
+        clinic.ledger.people.patient_named(pseudonym)
+
+
+def _stored(connection: Connection, pseudonym: str) -> list[bytes]:
+    """What the database keeps of a patient: pieces short enough to lie within one page."""
+    whole = [
+        *connection.scalars(select(KEYS.c.wrapped).where(KEYS.c.id == pseudonym)),
+        *connection.scalars(select(PEOPLE.c.stored).where(PEOPLE.c.pseudonym == pseudonym)),
+        *connection.scalars(select(PEOPLE.c.lookup).where(PEOPLE.c.pseudonym == pseudonym)),
+        *connection.scalars(select(BODIES.c.stored).where(BODIES.c.key_id == pseudonym)),
+    ]
+    return [stored[:24] for stored in whole] + [stored[-24:] for stored in whole]
+
+
+def _in_files(home: Home, piece: bytes) -> bool:
+    files = home.path.glob("ledger.db*")
+    return any(piece in path.read_bytes() for path in files)
+
+
+def test_after_an_erasure_no_step_of_the_patient_s_dossiers_is_taken(clinic: Clinic) -> None:
+    information = clinic.inform()
+    inference = clinic.infer(information).id
+    pseudonym = pseudonym_of(clinic)
+    assert inference in [key for key, _ in dossier.waiting(clinic.ledger)]
+    erase(clinic, pseudonym)
+    assert inference not in [key for key, _ in dossier.waiting(clinic.ledger)]
+    with pytest.raises(Erased):
+        clinic.decide(inference)
+    with pytest.raises(Erased):
+        clinic.infer(information)
+    with pytest.raises(Erased):
+        custody.break_glass(
+            clinic.ledger,
+            clinic.clinician,
+            dossier=inference,
+            ground=Glass.URGENCY,
+        )
+    with pytest.raises(Erased):
+        patient_access(clinic.ledger, dpo(clinic), pseudonym=pseudonym)
+    with pytest.raises(Erased):
+        erase(clinic, pseudonym)
+
+
+def test_an_erased_patient_who_comes_back_is_somebody_new(clinic: Clinic) -> None:
+    clinic.whole_dossier()
+    former = pseudonym_of(clinic)
+    erase(clinic, former)
+    clinic.whole_dossier()
+    assert pseudonym_of(clinic) != former
+    assert len(custody.holding(clinic.ledger, pseudonym_of(clinic)).records) == 5
+
+
+def test_monitoring_passes_over_erased_inferences(clinic: Clinic) -> None:
+    for number in (1, 2, 3):
+        clinic.whole_dossier(number)
+    assert len(dossier.window(clinic.ledger, model=CARD.name)) == 3
+    erase(clinic, pseudonym_of(clinic, 2))
+    assert len(dossier.window(clinic.ledger, model=CARD.name)) == 2
+
+
+def test_a_retried_erasure_is_recorded_once(clinic: Clinic) -> None:
+    clinic.whole_dossier()
+    request = Request(actor="dpo", route="erasure", key="k", content=b"court order")
+
+    def ask() -> custody.Erasure:
+        return custody.erase(
+            clinic.ledger,
+            dpo(clinic),
+            pseudonym=pseudonym,
+            ground=ErasureGround.COURT_ORDER,
+            request=request,
+        )
+
+    pseudonym = pseudonym_of(clinic)
+    first, second = ask(), ask()
+    assert first.recorded.id == second.recorded.id
+    assert first.records == second.records
+
+
+def test_an_erasure_that_was_recorded_and_then_killed_is_finished_when_asked_again(
+    file_clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clinic = file_clinic
+    clinic.whole_dossier()
+    pseudonym = pseudonym_of(clinic)
+    with clinic.ledger.store.reading() as connection:
+        kept = _stored(connection, pseudonym)
+
+    def die(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(clinic.ledger.store), "forget", die)
+        with pytest.raises(KeyboardInterrupt):
+            erase(clinic, pseudonym)
+    with pytest.raises(Erased):
+        erase(clinic, pseudonym)
+    assert not any(_in_files(clinic.home, piece) for piece in kept)
+
+
+def test_a_crash_before_the_erasure_s_commit_erases_nothing(file_clinic: Clinic) -> None:
+    clinic = file_clinic
+    inference = clinic.whole_dossier()
+    pseudonym = pseudonym_of(clinic)
+    with sqlite3.connect(clinic.home.database) as database:
+        database.execute(
+            "CREATE TRIGGER stop BEFORE UPDATE ON head BEGIN SELECT RAISE(ABORT, 'power'); END"
+        )
+        database.commit()
+        with pytest.raises(LedgerUnavailable):
+            erase(clinic, pseudonym)
+        database.execute("DROP TRIGGER stop")
+    assert dossier.open_dossier(clinic.ledger, inference).inference is not None
+    erase(clinic, pseudonym)
+
+
+def test_an_erasure_names_every_record_or_is_refused(clinic: Clinic) -> None:
+    clinic.whole_dossier()
+    held = custody.holding(clinic.ledger, pseudonym_of(clinic))
+    left_out = custody.Holding(pseudonym=held.pseudonym, records=held.records[:-1])
+    with pytest.raises(RecordsMoved):
+        clinic.ledger.record(
+            Draft(
+                type=RecordType.PATIENT_ERASED,
+                actor=dpo(clinic),
+                outcome="erased",
+                body=PatientErased(
+                    ground=ErasureGround.COURT_ORDER, records=left_out.ids, backups_expire=None
+                ),
+                follows=left_out.informations,
+                subject=held.pseudonym,
+                act=custody._Destruction(left_out, None),
+            )
+        )
+    assert custody.holding(clinic.ledger, held.pseudonym) == held
+
+
+def test_nothing_under_way_for_an_erased_patient_ends_under_a_destroyed_key(
+    clinic: Clinic,
+) -> None:
+    """Informing, asking and deciding all the while, an erasure in the middle."""
+    for number in range(8):
+        clinic.whole_dossier(number)
+    started = threading.Barrier(9)
+    refused: list[type[Exception]] = []
+
+    def care(number: int) -> None:
+        started.wait()
+        for _ in range(12):
+            try:
+                clinic.whole_dossier(number)
+            except (ProtocolError, UnknownPerson) as refusal:
+                refused.append(type(refusal))
+
+    threads = [threading.Thread(target=care, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    started.wait()
+    erased = {}
+    for number in range(8):
+        pseudonym = pseudonym_of(clinic, number)
+        try:
+            erased[pseudonym] = erase(clinic, pseudonym)
+        except RecordsMoved:
+            continue
+    for thread in threads:
+        thread.join()
+    assert erased
+    assert set(refused) <= {Erased, UnknownPerson}
+    with clinic.ledger.store.reading() as connection:
+        keys = set(connection.scalars(select(KEYS.c.id)))
+        sealed = set(
+            connection.scalars(select(BODIES.c.key_id).where(BODIES.c.key_id.is_not(None)))
+        )
+        assert sealed <= keys
+        assert not keys & erased.keys()
+
+
+def test_a_record_in_the_erasure_s_own_group_is_refused(clinic: Clinic) -> None:
+    """The committer takes what waits together: here the erasure, then a new information."""
+    clinic.whole_dossier()
+    pseudonym = pseudonym_of(clinic)
+    held = custody.holding(clinic.ledger, pseudonym)
+    information = clinic.ledger.find(held.informations[0])
+    body = clinic.ledger.open_body(information)
+    entered, go_on = threading.Event(), threading.Event()
+
+    def wait(_: Connection, __: Header) -> None:
+        entered.set()
+        go_on.wait(10)
+
+    def draft(kind: RecordType, outcome: str, **facts: object) -> Draft:
+        return Draft(type=kind, outcome=outcome, **facts)  # type: ignore[arg-type]
+
+    ahead = clinic.ledger.submit(
+        draft(
+            RecordType.PATIENT_INFORMED,
+            "informed",
+            actor=clinic.clinician,
+            body=body,
+            sealed_for=pseudonym_of(clinic, 2),
+            models=(CARD.name,),
+            act=wait,
+        )
+    )
+    assert entered.wait(10)
+    erasure = clinic.ledger.submit(
+        draft(
+            RecordType.PATIENT_ERASED,
+            "erased",
+            actor=dpo(clinic),
+            body=PatientErased(
+                ground=ErasureGround.COURT_ORDER, records=held.ids, backups_expire=None
+            ),
+            follows=held.informations,
+            subject=pseudonym,
+            act=custody._Destruction(held, None),
+        )
+    )
+    behind = clinic.ledger.submit(
+        draft(
+            RecordType.PATIENT_INFORMED,
+            "informed",
+            actor=clinic.clinician,
+            body=body,
+            sealed_for=pseudonym,
+            models=(CARD.name,),
+        )
+    )
+    go_on.set()
+    ahead.result()
+    erasure.result()
+    with pytest.raises(Erased):
+        behind.result()
+
+
+# Retention and holds
+
+
+def test_the_law_keeps_records_from_erasure_and_a_court_does_not_wait(clinic: Clinic) -> None:
+    clinic.whole_dossier()
+    pseudonym = pseudonym_of(clinic)
+    with pytest.raises(RetentionRuns, match="2046"):
+        custody.erase(
+            clinic.ledger,
+            dpo(clinic),
+            pseudonym=pseudonym,
+            ground=ErasureGround.RETENTION_ENDED,
+        )
+    with pytest.raises(RetentionRuns):
+        custody.erase(
+            clinic.ledger,
+            dpo(clinic),
+            pseudonym=pseudonym,
+            ground=ErasureGround.UNLAWFUL_PROCESSING,
+        )
+    erase(clinic, pseudonym)
+
+
+@settings(
+    max_examples=12,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(days=st.integers(0, 12_000), ground=st.sampled_from(list(ErasureGround)))
+def test_no_record_is_erased_a_day_early_nor_kept_a_day_late(
+    tmp_path_factory: pytest.TempPathFactory, days: int, ground: ErasureGround
+) -> None:
+    clinic = Clinic.founded(Home(tmp_path_factory.mktemp("clinic") / "home"))
+    clinic.whole_dossier()
+    pseudonym = pseudonym_of(clinic)
+    held = custody.holding(clinic.ledger, pseudonym)
+    until = custody.kept_for(held, ground=ground, birth=patient().birth_date)
+    day = date.fromordinal(held.last_visit.toordinal() + days)
+    clinic = reopened(clinic, max(at(day), now_ms()))
+    try:
+        custody.erase(clinic.ledger, dpo(clinic), pseudonym=pseudonym, ground=ground)
+        assert until is None or day > until
+    except RetentionRuns:
+        assert until is not None
+        assert day <= until
+    finally:
+        clinic.ledger.close()
+
+
+def test_the_day_after_retention_ends_the_records_may_go(clinic: Clinic) -> None:
+    clinic.whole_dossier()
+    pseudonym = pseudonym_of(clinic)
+    held = custody.holding(clinic.ledger, pseudonym)
+    unlawful = custody.kept_for(
+        held, ground=ErasureGround.UNLAWFUL_PROCESSING, birth=patient().birth_date
+    )
+    assert unlawful == held.last_visit + LEAST_LOG
+    later = reopened(clinic, at(date.fromordinal(unlawful.toordinal() + 1)))
+    with pytest.raises(RetentionRuns):
+        custody.erase(
+            later.ledger,
+            dpo(later),
+            pseudonym=pseudonym,
+            ground=ErasureGround.RETENTION_ENDED,
+        )
+    custody.erase(
+        later.ledger,
+        dpo(later),
+        pseudonym=pseudonym,
+        ground=ErasureGround.UNLAWFUL_PROCESSING,
+    )
+    later.ledger.close()
+
+
+def test_a_hold_keeps_records_whatever_the_ground_until_it_is_lifted(clinic: Clinic) -> None:
+    clinic.whole_dossier()
+    pseudonym = pseudonym_of(clinic)
+    of = {"pseudonym": pseudonym, "reason": HoldReason.LITIGATION}
+    with pytest.raises(AlreadyDone):
+        custody.lift(clinic.ledger, dpo(clinic), **of)  # type: ignore[arg-type]
+    custody.hold(clinic.ledger, dpo(clinic), **of)  # type: ignore[arg-type]
+    with pytest.raises(AlreadyDone):
+        custody.hold(clinic.ledger, dpo(clinic), **of)  # type: ignore[arg-type]
+    # Information given after the hold does not take the patient out of it.
+    clinic.whole_dossier()
+    with pytest.raises(OnHold):
+        erase(clinic, pseudonym)
+    assert patient_access(clinic.ledger, dpo(clinic), pseudonym=pseudonym).on_hold
+    custody.lift(clinic.ledger, dpo(clinic), **of)  # type: ignore[arg-type]
+    erase(clinic, pseudonym)
+
+
+def test_custody_is_for_the_data_protection_officer(clinic: Clinic) -> None:
+    clinic.whole_dossier()
+    pseudonym = pseudonym_of(clinic)
+    with pytest.raises(RoleRefused):
+        custody.erase(
+            clinic.ledger,
+            clinic.clinician,
+            pseudonym=pseudonym,
+            ground=ErasureGround.COURT_ORDER,
+        )
+    with pytest.raises(RoleRefused):
+        custody.hold(
+            clinic.ledger, clinic.clinician, pseudonym=pseudonym, reason=HoldReason.INQUIRY
+        )
+    with pytest.raises(UnknownPerson):
+        erase(clinic, clinic.clinician.pseudonym)
+
+
+# Rectification
+
+
+def renumbered(number: int) -> Patient:
+    matricule = f"27505752{number:05d}"
+    return patient().model_copy(update={"matricule": matricule, "key": ins_key(matricule)})
+
+
+def test_a_rectified_patient_is_found_by_the_new_identity_alone(clinic: Clinic) -> None:
+    inference = clinic.whole_dossier()
+    pseudonym = pseudonym_of(clinic)
+    after = renumbered(1).model_copy(update={"birth_name": "ZÉNITH"})
+    recorded = custody.rectify(clinic.ledger, dpo(clinic), pseudonym=pseudonym, identity=after)
+    assert clinic.ledger.people.patient_named(pseudonym) == after
+    assert clinic.ledger.people.patient(after) == pseudonym
+    assert (
+        clinic.ledger.people.patient_by_ins(oid=after.oid, matricule=after.matricule) == pseudonym
+    )
+    with pytest.raises(UnknownPerson):
+        clinic.ledger.people.patient_by_ins(oid=patient().oid, matricule=patient().matricule)
+    with pytest.raises(IdentityMismatch):
+        clinic.ledger.people.patient(renumbered(1))
+    said = clinic.ledger.open_as(recorded, PatientRectified)
+    assert (said.before, said.after) == (patient(), after)
+    assert dossier.open_dossier(clinic.ledger, inference).inference is not None
+    with pytest.raises(AlreadyDone):
+        custody.rectify(clinic.ledger, dpo(clinic), pseudonym=pseudonym, identity=after)
+
+
+def test_an_ins_that_is_another_patient_s_is_refused(clinic: Clinic) -> None:
+    clinic.whole_dossier(1)
+    clinic.whole_dossier(2)
+    with pytest.raises(IdentityTaken):
+        custody.rectify(
+            clinic.ledger, dpo(clinic), pseudonym=pseudonym_of(clinic, 1), identity=patient(2)
+        )
+    assert clinic.ledger.people.patient_named(pseudonym_of(clinic, 1)) == patient(1)
+
+
+def test_of_two_rectifications_at_once_the_second_starts_from_the_first(clinic: Clinic) -> None:
+    clinic.whole_dossier()
+    pseudonym = pseudonym_of(clinic)
+    with clinic.ledger.store.writing() as connection, pytest.raises(IdentityMoved):
+        clinic.ledger.people.rewrite(connection, pseudonym, old=renumbered(7), new=renumbered(8))
+
+
+def test_forgetting_somebody_takes_nobody_else(clinic: Clinic) -> None:
+    clinic.whole_dossier(1)
+    clinic.whole_dossier(2)
+    with clinic.ledger.store.reading() as connection:
+        before = set(connection.scalars(select(KEYS.c.id)))
+    erase(clinic, pseudonym_of(clinic, 1))
+    with clinic.ledger.store.reading() as connection:
+        after = set(connection.scalars(select(KEYS.c.id)))
+    assert len(before - after) == 1
+    assert not after - before
