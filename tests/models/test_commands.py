@@ -51,7 +51,9 @@ def approve(home: Home) -> None:
             college.appoint(ledger, member, member=member, profession=seat)
             college.vote(ledger, member, name=NAME, version="1", in_favour=True)
         fourth = ledger.people.actor(authenticate(home, "college"))
-        college.appoint(ledger, member, member=fourth, profession=Profession.OTHER)
+        physician = Caller(issuer="tests", subject=Profession.PHYSICIAN, role=Role.COLLEGE)
+        appointing = ledger.people.actor(physician)
+        college.appoint(ledger, appointing, member=fourth, profession=Profession.OTHER)
 
 
 def test_every_command_shows_an_example() -> None:
