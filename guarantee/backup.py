@@ -367,7 +367,7 @@ def unpack(file: Path, folder: Path, progress: Progress) -> Manifest:
             total = file.stat().st_size
             found: dict[str, str] = {}
             stated: dict[str, str] | None = None
-            for member in tar:
+            while (member := tar.next()) is not None:
                 if stated is not None:
                     raise MalformedBackup(f"{file}: {member.name} follows the end")
                 source = tar.extractfile(member) if member.isreg() else None

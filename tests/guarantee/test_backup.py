@@ -1,0 +1,618 @@
+"""Backups and restores: whole while serving, believed only when verified, one home or the other."""
+
+import hashlib
+import io
+import itertools
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import sys
+import tarfile
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from multiprocessing.queues import SimpleQueue as Queue
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from guarantee import custody, dossier, versions
+from guarantee.backup import (
+    BackupRefused,
+    ErasedMeanwhile,
+    MalformedBackup,
+    Taken,
+    read_manifest,
+    take_backup,
+)
+from guarantee.bodies import (
+    BackupTaken,
+    ErasureGround,
+    HoldReason,
+    LogOpened,
+    PatientErased,
+    PatientObjected,
+    Recipient,
+)
+from guarantee.checkpoint import parse, verify, verify_proof
+from guarantee.home import Home
+from guarantee.identity import Caller, Role
+from guarantee.ledger import BodyMissing, Ledger
+from guarantee.merkle import leaf_hash
+from guarantee.pseudonyms import UnknownPerson
+from guarantee.records import RecordType
+from guarantee.refusals import Objected, RoleRefused, Suspended
+from guarantee.restore import (
+    BackupExpired,
+    BackupNotVerified,
+    RestoreRefused,
+    WouldLose,
+    restore,
+)
+from guarantee.store import BODIES
+from guarantee.succession import HomeInUse
+from guarantee.verify import Anchors, verify_home
+from tests.guarantee.clinic import CARD, Clinic, caller, check_ledger
+
+OPERATOR = caller("operator", Role.INTEGRATOR)
+
+
+def by_operator(_: Home) -> Caller:
+    return OPERATOR
+
+
+def backed_up(clinic: Clinic, file: Path, **options: bool | int) -> Taken:
+    operator = clinic.ledger.people.actor(OPERATOR)
+    return take_backup(clinic.home, clinic.ledger, operator, file, **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    (tmp_path / "backups").mkdir()
+    return tmp_path / "backups" / "garant.tar"
+
+
+def names(file: Path) -> list[str]:
+    with tarfile.open(file) as tar:
+        return tar.getnames()
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        # Locks, and what a reader leaves beside a database, say nothing.
+        if path.is_file() and not path.name.endswith((".lock", "-wal", "-shm"))
+    }
+
+
+# Taking a backup
+
+
+def test_a_backup_taken_while_records_arrive_holds_a_log_that_verifies(
+    clinic: Clinic, file: Path, tmp_path: Path
+) -> None:
+    information = clinic.inform()
+    going = threading.Event()
+    acknowledged: list[str] = []
+
+    def append() -> None:
+        while not going.is_set():
+            acknowledged.append(clinic.infer(information).id)
+
+    threads = [threading.Thread(target=append) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    while len(acknowledged) < 50:
+        time.sleep(0.01)
+    before = list(acknowledged)
+    taken = backed_up(clinic, file)
+    going.set()
+    for thread in threads:
+        thread.join()
+    assert taken.manifest.size < clinic.ledger.head().size
+    restored = Home(tmp_path / "restored")
+    restore(restored, file)
+    check_ledger(restored)
+    with Ledger.open(restored) as ledger:
+        assert ledger.root(taken.manifest.size).hex() == taken.manifest.root
+        for record in before:
+            ledger.open_body(ledger.find(record))
+
+
+def test_a_backup_is_on_record_with_its_digest_before_it_has_its_name(
+    clinic: Clinic, file: Path
+) -> None:
+    size = clinic.ledger.head().size
+    taken = backed_up(clinic, file, keep_days=10)
+    body = clinic.ledger.open_as(taken.recorded, BackupTaken)
+    assert body.sha256 == taken.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert (body.size, body.root) == (size, clinic.ledger.root(size).hex())
+    assert body.expires == datetime.now(UTC).date() + timedelta(days=10)
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert list(file.parent.iterdir()) == [file]
+    assert read_manifest(file) == taken.manifest
+
+
+def test_keys_are_in_a_backup_unless_they_are_to_be_left_out(clinic: Clinic, file: Path) -> None:
+    backed_up(clinic, file)
+    assert {"keys/ledger.key", "keys/master.key"} <= set(names(file))
+    backed_up(clinic, file.with_name("bare.tar"), with_keys=False)
+    assert not any(name.startswith("keys") for name in names(file.with_name("bare.tar")))
+
+
+def test_only_an_operator_takes_a_backup_and_never_over_a_file(clinic: Clinic, file: Path) -> None:
+    with pytest.raises(RoleRefused):
+        take_backup(clinic.home, clinic.ledger, clinic.clinician, file)
+    assert list(file.parent.iterdir()) == []
+    file.write_text("somebody else's")
+    with pytest.raises(BackupRefused, match="exists"):
+        backed_up(clinic, file)
+    assert file.read_text() == "somebody else's"
+    with pytest.raises(BackupRefused, match="cannot be written"):
+        backed_up(clinic, file.parent / "nowhere" / "garant.tar")
+
+
+def test_an_erasure_knows_until_when_backups_hold_the_patient(clinic: Clinic, file: Path) -> None:
+    clinic.whole_dossier()
+    taken = backed_up(clinic, file, keep_days=12)
+    erased = erase(clinic, 1)
+    assert erased.backups_expire == taken.manifest.expires
+
+
+def test_no_backup_stands_that_holds_a_patient_erased_while_it_was_taken(
+    clinic: Clinic, file: Path
+) -> None:
+    clinic.whole_dossier()
+
+    def erase_meanwhile() -> datetime:
+        erase(clinic, 1)
+        return datetime.now(UTC)
+
+    operator = clinic.ledger.people.actor(OPERATOR)
+    with pytest.raises(ErasedMeanwhile):
+        take_backup(clinic.home, clinic.ledger, operator, file, clock=erase_meanwhile)
+    assert list(file.parent.iterdir()) == []
+    assert not clinic.ledger.latest(RecordType.BACKUP_TAKEN)
+
+
+# Restoring
+
+
+def test_a_restored_house_opens_every_body_and_proves_every_receipt_given_before(
+    clinic: Clinic, file: Path, tmp_path: Path
+) -> None:
+    inference = clinic.whole_dossier()
+    before = clinic.ledger.receipt(inference)
+    old = clinic.ledger.verifier_key
+    backed_up(clinic, file)
+    home = Home(tmp_path / "restored")
+    restored = restore(home, file)
+    check_ledger(home)
+    again = Clinic.opened(home)
+    again.ledger.open_body(again.ledger.find(inference))
+    after = again.ledger.receipt(inference)
+    assert after.header == before.header
+    leaf = leaf_hash(before.header.encode())
+    verify_proof(before.proof, leaf=leaf, verifier_key=old)
+    verify_proof(after.proof, leaf=leaf, verifier_key=restored.verifier_key)
+    again.whole_dossier(2)
+    again.ledger.close()
+    check_ledger(home)
+
+
+def test_every_restored_log_goes_on_under_a_key_of_its_own_and_cites_the_old_one(
+    clinic: Clinic, file: Path, tmp_path: Path
+) -> None:
+    clinic.whole_dossier()
+    kept = clinic.ledger.checkpoint()
+    old = clinic.ledger.verifier_key
+    taken = backed_up(clinic, file)
+    later = clinic.ledger.checkpoint()
+    home = Home(tmp_path / "restored")
+    restored = restore(home, file)
+    assert restored.origin != old.name
+    with Ledger.open(home) as ledger:
+        (opened,) = ledger.latest(RecordType.LOG_OPENED)
+        body = ledger.open_as(opened, LogOpened)
+        assert verify(ledger.checkpoint(), restored.verifier_key).size == opened.index + 1
+    assert opened.index == taken.manifest.size
+    assert (body.origin, body.size, body.shared) == (old.name, opened.index, opened.index)
+    assert body.verifier_key == str(old)
+    assert parse(body.checkpoint or "").size == body.size
+    # Who kept a checkpoint of the old log can hold it against the new one.
+    assert verify_home(home, anchors=Anchors(since=kept.encode())).verified
+    lost = verify_home(home, anchors=Anchors(since=later.encode()))
+    assert "LogOpened" in str(lost.findings[0])
+
+
+def test_a_newer_log_is_not_replaced_unless_forced_and_is_then_kept_aside(
+    clinic: Clinic, file: Path
+) -> None:
+    clinic.whole_dossier(1)
+    backed_up(clinic, file)
+    clinic.whole_dossier(2)
+    lost, old = clinic.ledger.head(), clinic.ledger.verifier_key
+    clinic.ledger.close()
+    before = everything(clinic.home.path)
+    with pytest.raises(WouldLose, match=r"is newer .*1 BackupTaken, .*1 InferenceMade"):
+        restore(clinic.home, file, identify=by_operator)
+    with pytest.raises(RestoreRefused, match="token"):
+        restore(clinic.home, file, force=True)
+    assert everything(clinic.home.path) == before
+    check_ledger(clinic.home)
+    restored = restore(clinic.home, file, identify=by_operator, force=True, reason="Disk lost.")
+    check_ledger(clinic.home)
+    with Ledger.open(clinic.home) as ledger:
+        (opened,) = ledger.latest(RecordType.LOG_OPENED)
+        body = ledger.open_as(opened, LogOpened)
+        assert ledger.people.actor_named(opened.header.actor).subject == OPERATOR.subject
+    assert (body.origin, body.size, body.root) == (old.name, lost.size, lost.root.hex())
+    assert body.shared == opened.index
+    assert body.reason == "Disk lost."
+    assert restored.lost[RecordType.INFERENCE_MADE] == 1
+    assert restored.aside is not None
+    check_ledger(Home(restored.aside))
+    with Ledger.open(Home(restored.aside)) as aside:
+        assert (aside.head(), aside.verifier_key) == (lost, old)
+
+
+def test_another_house_s_log_is_not_replaced_unless_forced(
+    clinic: Clinic, file: Path, tmp_path: Path
+) -> None:
+    backed_up(clinic, file)
+    other = Clinic.founded(Home(tmp_path / "other"))
+    other.ledger.close()
+    with pytest.raises(WouldLose, match="another log"):
+        restore(other.home, file, identify=by_operator)
+    check_ledger(other.home)
+    restore(other.home, file, identify=by_operator, force=True)
+    check_ledger(other.home)
+    with Ledger.open(other.home) as ledger:
+        bodies = [ledger.open_as(one, LogOpened) for one in ledger.latest(RecordType.LOG_OPENED)]
+    assert [body.origin for body in bodies] == [
+        clinic.ledger.verifier_key.name,
+        other.ledger.verifier_key.name,
+    ]
+    assert bodies[1].shared == 0
+
+
+def test_a_house_is_restored_from_a_backup_of_a_restored_house(
+    clinic: Clinic, file: Path, tmp_path: Path
+) -> None:
+    inference = clinic.whole_dossier()
+    kept = clinic.ledger.checkpoint()
+    backed_up(clinic, file)
+    first = Home(tmp_path / "first")
+    restore(first, file)
+    again = Clinic.opened(first)
+    backed_up(again, file.with_name("second.tar"))
+    again.ledger.close()
+    second = Home(tmp_path / "second")
+    restore(second, file.with_name("second.tar"))
+    assert verify_home(second, anchors=Anchors(since=kept.encode())).verified
+    # The first backup holds less than the second house: that is seen by the roots, whatever
+    # the logs are called.
+    with pytest.raises(WouldLose, match="newer"):
+        restore(second, file, identify=by_operator)
+    with Ledger.open(second) as ledger:
+        ledger.open_body(ledger.find(inference))
+        assert len(ledger.latest(RecordType.LOG_OPENED)) == 2
+
+
+def test_a_log_that_cannot_be_read_is_replaced_when_forced(
+    file_clinic: Clinic, file: Path, tmp_path: Path
+) -> None:
+    clinic = file_clinic
+    backed_up(clinic, file)
+    home = Home(tmp_path / "broken")
+    shutil.copytree(clinic.home.path, home.path)
+    home.database.write_bytes(b"nothing that a database could be read from" * 1000)
+    with pytest.raises(WouldLose, match="cannot be read"):
+        restore(home, file, identify=by_operator)
+    restored = restore(home, file, identify=by_operator, force=True)
+    assert restored.aside is not None
+    assert (restored.aside / "ledger.db").read_bytes().startswith(b"nothing")
+    check_ledger(home)
+
+
+def test_an_expired_backup_is_not_restored_unless_forced(
+    clinic: Clinic, file: Path, tmp_path: Path
+) -> None:
+    taken = backed_up(clinic, file, keep_days=1)
+    home = Home(tmp_path / "late")
+
+    def late() -> datetime:
+        return taken.manifest.taken + timedelta(days=2)
+
+    with pytest.raises(BackupExpired, match=str(taken.manifest.expires)):
+        restore(home, file, clock=late)
+    assert not home.path.exists()
+    restore(home, file, clock=late, force=True)
+    check_ledger(home)
+
+
+def test_nobody_restores_under_a_service_that_runs(clinic: Clinic, file: Path) -> None:
+    backed_up(clinic, file)
+    with pytest.raises(HomeInUse):
+        restore(clinic.home, file, identify=by_operator, force=True)
+    clinic.inform()
+
+
+def test_a_backup_without_keys_needs_those_that_the_house_had(
+    clinic: Clinic, file: Path, tmp_path: Path
+) -> None:
+    inference = clinic.whole_dossier()
+    backed_up(clinic, file, with_keys=False)
+    home = Home(tmp_path / "restored")
+    with pytest.raises(RestoreRefused, match="keys"):
+        restore(home, file)
+    shutil.copytree(clinic.home.keys, home.keys)
+    restore(home, file)
+    check_ledger(home)
+    with Ledger.open(home) as ledger:
+        ledger.open_body(ledger.find(inference))
+
+
+# Believing a backup
+
+
+def rewritten(file: Path, change: Callable[[str, bytes], bytes | None], *, digests: bool) -> Path:
+    """The backup with its members changed; with digests made to match, if asked."""
+    changed = file.with_name("changed.tar")
+    kept: dict[str, bytes] = {}
+    with tarfile.open(file) as source:
+        for member in source:
+            opened = source.extractfile(member)
+            assert opened is not None
+            data = change(member.name, opened.read())
+            if data is not None:
+                kept[member.name] = data
+    if digests:
+        kept["digests.json"] = (
+            repr(
+                {
+                    name: hashlib.sha256(data).hexdigest()
+                    for name, data in kept.items()
+                    if name != "digests.json"
+                }
+            )
+            .replace("'", '"')
+            .encode()
+        )
+    with tarfile.open(changed, "w") as target:
+        for name, data in kept.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            target.addfile(member, io.BytesIO(data))
+    return changed
+
+
+def test_a_backup_cut_short_or_altered_is_refused_and_changes_nothing(
+    clinic: Clinic, file: Path, tmp_path: Path
+) -> None:
+    clinic.whole_dossier()
+    backed_up(clinic, file)
+    clinic.ledger.close()
+    before = everything(clinic.home.path)
+    whole = file.read_bytes()
+    cut = file.with_name("cut.tar")
+    draw = random.Random(7)
+    for size in [0, 1, 511, 512, 5000, *(draw.randrange(len(whole)) for _ in range(10))]:
+        # The end of a tar is zeros, which mean nothing.
+        cut.write_bytes(whole[:size])
+        if b"digests.json" not in whole[:size]:
+            with pytest.raises(MalformedBackup):
+                restore(clinic.home, cut, identify=by_operator, force=True)
+    altered = rewritten(
+        file, lambda name, data: data + b" " if name.startswith("keys") else data, digests=False
+    )
+    with pytest.raises(MalformedBackup, match="keys"):
+        restore(clinic.home, altered, identify=by_operator, force=True)
+    missing = rewritten(
+        file, lambda name, data: None if name == "keys/master.key" else data, digests=False
+    )
+    with pytest.raises(MalformedBackup, match="missing"):
+        restore(clinic.home, missing, identify=by_operator, force=True)
+    for name in ("../outside", "/outside", "keys/../../outside", "unknown", "ledger.db-wal"):
+        strange = rewritten(
+            file,
+            lambda member, data, name=name: data,  # type: ignore[misc]
+            digests=True,
+        )
+        with tarfile.open(strange, "a") as tar:
+            member = tarfile.TarInfo(name)
+            tar.addfile(member, io.BytesIO())
+        with pytest.raises(MalformedBackup):
+            restore(clinic.home, strange, identify=by_operator, force=True)
+    assert not (tmp_path / "outside").exists()
+    assert everything(clinic.home.path) == before
+
+
+def test_a_backup_whose_log_does_not_verify_never_becomes_the_house(
+    clinic: Clinic, file: Path, tmp_path: Path
+) -> None:
+    inference = clinic.whole_dossier()
+    backed_up(clinic, file)
+
+    def tamper(name: str, data: bytes) -> bytes:
+        if name != "ledger.db":
+            return data
+        database = tmp_path / "tampered.db"
+        database.write_bytes(data)
+        with sqlite3.connect(database) as connection:
+            connection.execute(
+                "UPDATE bodies SET stored = zeroblob(80) WHERE record_id = ?", (inference,)
+            )
+        connection.close()
+        return database.read_bytes()
+
+    altered = rewritten(file, tamper, digests=True)
+    home = Home(tmp_path / "restored")
+    with pytest.raises(BackupNotVerified, match=inference):
+        restore(home, altered)
+    assert everything(home.path) == {}
+
+
+# What a restore must not undo
+
+
+def erase(clinic: Clinic, number: int) -> PatientErased:
+    (pseudonym,) = {
+        clinic.ledger.sealed_for(one.id)
+        for one in clinic.ledger.latest(RecordType.PATIENT_INFORMED)
+        if clinic.ledger.people.patient_named(clinic.ledger.sealed_for(one.id) or "").matricule
+        == f"27505751{number:05d}"
+    }
+    officer = clinic.actor("officer", Role.DPO)
+    done = custody.erase(
+        clinic.ledger,
+        officer,
+        pseudonym=pseudonym or "",
+        ground=ErasureGround.COURT_ORDER,
+    )
+    return clinic.ledger.open_as(done.recorded, PatientErased)
+
+
+def test_a_patient_erased_since_the_backup_is_erased_again_before_the_house_serves(
+    clinic: Clinic, file: Path
+) -> None:
+    erased, other = clinic.whole_dossier(1), clinic.whole_dossier(2)
+    pseudonym = clinic.ledger.sealed_for(erased) or ""
+    sealed = bodies_of(clinic, erased)
+    backed_up(clinic, file)
+    erase(clinic, 1)
+    clinic.ledger.close()
+    restored = restore(clinic.home, file, identify=by_operator, force=True)
+    check_ledger(clinic.home)
+    assert restored.repeated == {RecordType.PATIENT_ERASED: 1}
+    with Ledger.open(clinic.home) as ledger:
+        (again,) = ledger.latest(RecordType.PATIENT_ERASED)
+        assert ledger.people.actor_named(again.header.actor).subject == "officer"
+        assert ledger.open_as(again, PatientErased).backups_expire == restored.copies_expire
+        with pytest.raises(BodyMissing):
+            ledger.open_body(ledger.find(erased))
+        with pytest.raises(UnknownPerson):
+            ledger.people.key(pseudonym)
+        ledger.open_body(ledger.find(other))
+    if clinic.home.server is None:
+        for name, data in everything(clinic.home.path).items():
+            assert sealed not in data, name
+
+
+def bodies_of(clinic: Clinic, record: str) -> bytes:
+    with clinic.ledger.store.reading() as connection:
+        stored: bytes = connection.execute(
+            select(BODIES.c.stored).where(BODIES.c.record_id == record)
+        ).scalar_one()
+    return stored
+
+
+def test_holds_objections_and_suspensions_since_the_backup_stand_after_it(
+    clinic: Clinic, file: Path
+) -> None:
+    information, held = clinic.inform(1), clinic.inform(2)
+    backed_up(clinic, file)
+    officer = clinic.actor("officer", Role.DPO)
+    pseudonym = clinic.ledger.sealed_for(held) or ""
+    custody.hold(clinic.ledger, officer, pseudonym=pseudonym, reason=HoldReason.LITIGATION)
+    dossier.object_to_use(
+        clinic.ledger,
+        clinic.clinician,
+        information_id=information,
+        objection=PatientObjected(recipient=Recipient.PATIENT, statement="No."),
+    )
+    monitor = clinic.actor("watcher", Role.MONITOR)
+    college = clinic.actor("member-physician", Role.COLLEGE)
+    clinic.inform(3)
+    versions.suspend(clinic.ledger, monitor, name=CARD.name, reason="First.")
+    versions.resume(clinic.ledger, college, name=CARD.name, reason="Looked at.")
+    versions.suspend(clinic.ledger, monitor, name=CARD.name, reason="Second.")
+    clinic.ledger.close()
+    restored = restore(clinic.home, file, identify=by_operator, force=True)
+    check_ledger(clinic.home)
+    assert restored.repeated == {
+        RecordType.HOLD_PLACED: 1,
+        RecordType.PATIENT_OBJECTED: 1,
+        RecordType.MODEL_SUSPENDED: 1,
+    }
+    again = Clinic.opened(clinic.home)
+    with pytest.raises(Objected):
+        again.infer(information)
+    with pytest.raises(Suspended):
+        again.infer(held)
+    again.ledger.close()
+
+
+# Killed in the middle
+
+
+_CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree", "sqlite3.connect"}
+_PROCESSES = multiprocessing.get_context("forkserver")
+
+
+def _restore_and_die(home: Home, file: Path, before: int, changes: "Queue[str]") -> None:
+    """Restore, killed before the change of that number; tells each change that it lived to."""
+    count = itertools.count()
+
+    def watch(event: str, _: object) -> None:
+        if event in _CHANGES:
+            if next(count) == before:
+                os.kill(os.getpid(), signal.SIGKILL)
+            changes.put(event)
+
+    sys.addaudithook(watch)
+    restore(home, file, identify=by_operator, force=True)
+
+
+def _killed(home: Home, file: Path, before: int) -> list[str]:
+    changes: Queue[str] = _PROCESSES.SimpleQueue()
+    process = _PROCESSES.Process(target=_restore_and_die, args=(home, file, before, changes))
+    process.start()
+    process.join()
+    assert process.exitcode in {0, -signal.SIGKILL}
+    told = []
+    while not changes.empty():
+        told.append(changes.get())
+    return told
+
+
+@pytest.mark.slow
+def test_a_restore_killed_at_any_moment_leaves_the_old_house_or_the_new_one(
+    file_clinic: Clinic, file: Path, tmp_path: Path
+) -> None:
+    clinic = file_clinic
+    clinic.whole_dossier(1)
+    backed_up(clinic, file)
+    clinic.whole_dossier(2)
+    head, old = clinic.ledger.head(), clinic.ledger.verifier_key.name
+    clinic.ledger.close()
+    _PROCESSES.set_forkserver_preload([__name__])
+    whole = Home(tmp_path / "whole")
+    shutil.copytree(clinic.home.path, whole.path)
+    changes = _killed(whole, file, -1)
+    decided = changes.index("os.rename")
+    moments = [*range(0, decided, 5), *range(decided, len(changes))]
+    outcomes = []
+    for moment in moments:
+        home = Home(tmp_path / f"killed-{moment}")
+        shutil.copytree(clinic.home.path, home.path)
+        assert len(_killed(home, file, moment)) == moment
+        half = (home.path / ".restored").exists()
+        check_ledger(home)
+        with Ledger.open(home) as ledger:
+            is_new = ledger.verifier_key.name != old
+            assert is_new == bool(ledger.latest(RecordType.LOG_OPENED))
+            assert is_new or ledger.head() == head
+        outcomes.append((is_new, half))
+        # Another attempt goes through, whatever the first one left.
+        restore(home, file, identify=by_operator, force=True)
+        check_ledger(home)
+        shutil.rmtree(home.path)
+    assert outcomes == sorted(outcomes, key=lambda outcome: outcome[0])
+    assert {(False, False), (True, True), (True, False)} == set(outcomes)
