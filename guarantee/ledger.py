@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import islice
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
@@ -18,7 +19,6 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     LargeBinary,
-    Table,
     bindparam,
     cast,
     func,
@@ -49,6 +49,8 @@ from guarantee.store import (
     TILES,
     Store,
     StoreUnavailable,
+    Value,
+    insert_all,
 )
 from guarantee.succession import Tenancy, enter
 from guarantee.tiles import Edge, TileReader
@@ -60,6 +62,9 @@ from guarantee.vault import (
 )
 
 MOST_IN_A_GROUP = 256
+MOST_AT_ONCE = 2000
+"""Records of one `record_all` in one transaction: others wait for that long."""
+
 IDLE_SECONDS = 0.02
 """After so long without a record the head is signed for whoever verifies this home; those who
 ask for a checkpoint or a receipt get it signed at once."""
@@ -184,7 +189,18 @@ class _Pending:
     draft: Draft
     body: bytes
     request: tuple[bytes, bytes] | None
-    done: "Future[Recorded]"
+    done: "Future[Recorded] | None"
+    outcome: "Recorded | Exception | None" = None
+
+    def settle(self, outcome: "Recorded | Exception") -> None:
+        """Say what became of it, once."""
+        self.outcome = outcome
+        if self.done is None:
+            return
+        if isinstance(outcome, Recorded):
+            self.done.set_result(outcome)
+        else:
+            self.done.set_exception(outcome)
 
 
 def now_ms() -> int:
@@ -211,7 +227,7 @@ class Ledger:
         self._unsigned: Head | None = None
         self._expected = 1
         self._commit_seconds = 0.0
-        self._queue: queue.SimpleQueue[_Pending | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[list[_Pending] | None] = queue.SimpleQueue()
         self._closing = threading.Lock()
         self._closed = False
         self._tenancy: Tenancy | None = None
@@ -289,13 +305,37 @@ class Ledger:
 
     def submit(self, draft: Draft, request: Request | None = None) -> "Future[Recorded]":
         """Like `record`, without waiting: the future holds what it would return or raise."""
+        done: Future[Recorded] = Future()
         blinded = self._blinded(request) if request else None
-        pending = _Pending(draft, draft.body.encode(), blinded, Future())
+        self._put([_Pending(draft, draft.body.encode(), blinded, done)])
+        return done
+
+    def record_all(self, drafts: Iterable[Draft]) -> Iterator[Recorded | ProtocolError]:
+        """Append many records, thousands a transaction, and give what became of each, in order.
+
+        What was given survives power loss.
+
+        Raises:
+            LedgerUnavailable: Outcome unknown of what was not given yet.
+        """
+        source = iter(drafts)
+        while drawn := list(islice(source, MOST_AT_ONCE)):
+            pendings = [_Pending(draft, draft.body.encode(), None, None) for draft in drawn]
+            last: Future[Recorded] = Future()
+            pendings[-1].done = last
+            self._put(pendings)
+            last.exception()
+            for pending in pendings:
+                if isinstance(pending.outcome, (Recorded, ProtocolError)):
+                    yield pending.outcome
+                else:
+                    raise pending.outcome or LedgerUnavailable("the log stopped: open it again")
+
+    def _put(self, pendings: list[_Pending]) -> None:
         with self._closing:
             if self._closed:
                 raise LedgerClosed("the log is closed")
-            self._queue.put(pending)
-        return pending.done
+            self._queue.put(pendings)
 
     def repeated(self, request: Request) -> Recorded | None:
         """What an earlier request under this key recorded, if it did.
@@ -329,8 +369,8 @@ class Ledger:
             # Only a defect ends the loop before it was asked to: nobody must wait for it.
             self._closed = True
             for pending in (*group, *self._drained()):
-                if not pending.done.done():
-                    pending.done.set_exception(LedgerUnavailable("the log stopped: open it again"))
+                if pending.outcome is None:
+                    pending.settle(LedgerUnavailable("the log stopped: open it again"))
 
     def _next_group(self) -> tuple[list[_Pending], bool]:
         """What waits, at most a group, and whether the log is being closed.
@@ -344,10 +384,10 @@ class Ledger:
         until = 0.0
         try:
             while len(group) < MOST_IN_A_GROUP:
-                pending = self._queue.get(timeout=wait)
-                if pending is None:
+                pendings = self._queue.get(timeout=wait)
+                if pendings is None:
                     return group, True
-                group.append(pending)
+                group += pendings
                 now = time.perf_counter()
                 until = until or now + self._commit_seconds / 2
                 enough = len(group) >= self._expected or now >= until
@@ -359,11 +399,10 @@ class Ledger:
     def _drained(self) -> Iterator[_Pending]:
         while True:
             try:
-                pending = self._queue.get_nowait()
+                pendings = self._queue.get_nowait()
             except queue.Empty:
                 return
-            if pending is not None:
-                yield pending
+            yield from pendings or ()
 
     def _settle(self, group: list[_Pending]) -> None:
         began = time.perf_counter()
@@ -375,22 +414,19 @@ class Ledger:
             for pending in group:
                 failure = LedgerUnavailable(f"the log could not be written: {error}")
                 failure.__cause__ = error
-                pending.done.set_exception(failure)
+                pending.settle(failure)
             return
         except Exception as defect:  # noqa: BLE001  # whatever it is, the log goes on
             # Those who met a defect are told; it must not silence the log for all the others.
             self._edge = None
             for pending in group:
-                pending.done.set_exception(defect)
+                pending.settle(defect)
             return
         self._commit_seconds = time.perf_counter() - began
         self._expected = len(group) + self._queue.qsize()
         self._unsigned = head
         for pending, outcome in zip(group, outcomes, strict=True):
-            if isinstance(outcome, Recorded):
-                pending.done.set_result(outcome)
-            else:
-                pending.done.set_exception(outcome)
+            pending.settle(outcome)
 
     def _sign_unsigned(self) -> None:
         head, self._unsigned = self._unsigned, None
@@ -782,7 +818,6 @@ _GROW_TILE: Final = (
 _ADD_TILE: Final = insert(TILES).values(
     level=bindparam("its_level"), position=bindparam("its_position"), hashes=bindparam("hashes")
 )
-_INSERTS: Final = {table: insert(table) for table in (RECORDS, BODIES, REQUESTS)}
 
 
 class _Rows:
@@ -791,34 +826,31 @@ class _Rows:
     def __init__(self, connection: Connection) -> None:
         self.requested: dict[bytes, tuple[bytes, Recorded]] = {}
         self._connection = connection
-        self._rows: dict[Table, list[dict[str, object]]] = {RECORDS: [], BODIES: [], REQUESTS: []}
+        self._records: list[tuple[Value, ...]] = []
+        self._bodies: list[tuple[Value, ...]] = []
+        self._requests: list[tuple[Value, ...]] = []
 
     def add(self, recorded: Recorded, encoded: bytes, stored: bytes, pending: _Pending) -> None:
         """Take one record, its body and its idempotency key."""
-        header = recorded.header
-        self._rows[RECORDS].append(
-            {
-                "position": recorded.index,
-                "id": header.id,
-                "type": header.type,
-                "dossier": header.dossier,
-                "model": header.model,
-                "header": encoded,
-            }
+        head = recorded.header
+        self._records.append(
+            (recorded.index, head.id, head.type.value, head.dossier, head.model, encoded)
         )
-        self._rows[BODIES].append(
-            {"record_id": header.id, "key_id": pending.draft.sealed_for, "stored": stored}
-        )
+        self._bodies.append((head.id, pending.draft.sealed_for, stored))
         if pending.request is not None:
             key, digest = pending.request
             self.requested[key] = (digest, recorded)
-            self._rows[REQUESTS].append({"key": key, "digest": digest, "record_id": header.id})
+            self._requests.append((key, digest, head.id))
 
     def write(self) -> None:
         """Insert what was taken since the last time."""
-        for table, rows in self._rows.items():
+        for table, rows in (
+            (RECORDS, self._records),
+            (BODIES, self._bodies),
+            (REQUESTS, self._requests),
+        ):
             if rows:
-                self._connection.execute(_INSERTS[table], rows)
+                insert_all(self._connection, table, rows)
                 rows.clear()
 
 

@@ -13,6 +13,7 @@ from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from json.encoder import encode_basestring
 
 from guarantee.errors import GuaranteeError
 from guarantee.identity import Role
@@ -96,12 +97,14 @@ class Header:
 
     def encode(self) -> bytes:
         """The canonical bytes that the log hashes; absent facts are left out."""
-        facts = {
-            name: value for name in HEADER_FIELDS if (value := getattr(self, name)) is not None
-        }
-        # Names and words are sorted ASCII and numbers are integers, so this is RFC 8785, and
-        # four times as fast as a general encoder; a test holds the two together.
-        return json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+        # Names are ASCII and numbers are whole, so this is RFC 8785, and many times as fast as a
+        # general encoder; a test holds the two together.
+        facts = [
+            start + _encoded(value)
+            for name, start in _SORTED_FIELDS
+            if (value := getattr(self, name)) is not None
+        ]
+        return ("{" + ",".join(facts) + "}").encode()
 
     @classmethod
     def decode(cls, encoded: bytes) -> "Header":
@@ -143,6 +146,15 @@ class Header:
 
 
 HEADER_FIELDS = tuple(Header.__slots__)
+_SORTED_FIELDS = tuple((name, f'"{name}":') for name in sorted(HEADER_FIELDS))
+
+
+def _encoded(value: str | int | tuple[str, ...]) -> str:
+    if isinstance(value, str):
+        return encode_basestring(value)
+    if isinstance(value, tuple):
+        return "[" + ",".join(map(encode_basestring, value)) + "]"
+    return str(value)
 
 
 def new_id(time: int) -> str:

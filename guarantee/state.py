@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from typing import Final, get_args
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from guarantee.errors import GuaranteeError
 from guarantee.situations import Dossier, S, Situation
-from guarantee.store import STATES
+from guarantee.store import STATES, Value, insert_all
 
 
 class Trial:
@@ -78,12 +78,12 @@ class StoredState:
         Raises:
             StateMoved: Somebody moved them in between; the transaction must end.
         """
-        inserted, moved = [], []
+        inserted: list[tuple[Value, ...]] = []
+        moved = []
         for (kind, key), new in self._moved.items():
             old = self._read[kind, key]
-            row = {"kind": kind.__name__, "key": key, "step": new.step, "facts": _facts(new)}
             if old is None:
-                inserted.append(row)
+                inserted.append((kind.__name__, key, new.step.value, _facts(new)))
             else:
                 moved.append(
                     {
@@ -91,11 +91,11 @@ class StoredState:
                         "its_key": key,
                         "expected": _facts(old),
                         "step": new.step,
-                        "facts": row["facts"],
+                        "facts": _facts(new),
                     }
                 )
         if inserted:
-            self._connection.execute(_ADD, inserted)
+            insert_all(self._connection, STATES, inserted)
         if moved and self._connection.execute(_MOVE, moved).rowcount != len(moved):
             raise StateMoved("another writer moved the state")
         self._read.update(self._moved)
@@ -106,7 +106,6 @@ class StoredState:
 _READ: Final = select(STATES.c.facts).where(
     STATES.c.kind == bindparam("its_kind"), STATES.c.key == bindparam("its_key")
 )
-_ADD: Final = insert(STATES)
 _MOVE: Final = (
     update(STATES)
     .where(
