@@ -12,7 +12,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from guarantee import disclosure
+from guarantee.bodies import Purpose
 from guarantee.databases import UnsupportedDatabase, parse_url
+from guarantee.disclosure import write_disclosure
 from guarantee.errors import GuaranteeError
 from guarantee.export import write_export
 from guarantee.home import Home
@@ -166,6 +169,21 @@ def export(
     with refusing(), bar("exporting") as progress, reading(home) as log:
         size = write_export(log, file, progress)
     out.print(f"{file}: {size} records", markup=False, highlight=False)
+
+
+@ledger_app.command(epilog="Example: garant ledger disclose 019a8f3c-… case.json --purpose review")
+def disclose(
+    context: typer.Context,
+    dossier: Annotated[str, typer.Argument(help="The inference's id.")],
+    file: Annotated[Path, typer.Argument(help="Where to write; it will hold what is clinical.")],
+    token: TokenOption,
+    purpose: Annotated[Purpose | None, typer.Option(help="Why; it is recorded.")] = None,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Open one dossier for somebody who checks it against an export; no key leaves with it."""
+    with refusing(), acting(context, home, token) as (ledger, actor):
+        write_disclosure(file, disclosure.disclose(ledger, actor, dossier=dossier, purpose=purpose))
+    out.print(f"{file}: for your eyes alone", markup=False, highlight=False)
 
 
 @ledger_app.command(epilog="Example: garant ledger checkpoint > kept-outside-the-house.txt")

@@ -9,7 +9,7 @@ from typing import Final
 from guarantee import clinical_thread, college_thread, custody_thread, models_thread
 from guarantee.identity import Role
 from guarantee.records import Header, RecordType
-from guarantee.refusals import RoleRefused
+from guarantee.refusals import ProtocolError, RoleRefused
 from guarantee.situations import Insider, Member, Rule, State
 
 _RULES: Final[dict[RecordType, Rule]] = {
@@ -65,6 +65,10 @@ ROLES: Final[dict[RecordType, frozenset[Role]]] = {
 _INSIDERS: Final = _SCIENTIST | _MONITOR | _OPERATOR
 
 
+MOST_FOLLOWED: Final = 1500
+"""So that a header's length fits into two bytes, as c2sp.org/tlog-tiles needs it."""
+
+
 def advance(header: Header, state: State) -> None:
     """Move `state` by one record.
 
@@ -78,6 +82,8 @@ def advance(header: Header, state: State) -> None:
     if header.role not in ROLES[header.type]:
         allowed = ", ".join(sorted(ROLES[header.type]))
         raise RoleRefused(f"{header.type} is for {allowed}, not for {header.role}")
+    if len(header.follows) > MOST_FOLLOWED:
+        raise ProtocolError(f"a record follows {MOST_FOLLOWED} others at most")
     _check_apart(header, state)
     _RULES[header.type](header, state)
     if header.role in _INSIDERS and state.get(Insider, header.actor) is None:
