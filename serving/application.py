@@ -14,7 +14,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from guarantee.identity import Role
-from serving import problems, rest, tlog
+from serving import custody, problems, rest, tlog
 from serving.house import House
 from serving.rest import only
 from serving.traffic import Traffic
@@ -52,6 +52,7 @@ def application(house: House) -> ASGIApp:
     app.state.house = house
     problems.install(app)
     app.include_router(rest.router)
+    app.include_router(custody.router)
     app.include_router(tlog.router)
     app.add_api_route("/", _home, include_in_schema=False)
     app.add_api_route("/docs", _documentation, include_in_schema=False)

@@ -9,7 +9,7 @@ import numpy as np
 import xgboost
 
 from guarantee import dossier, versions
-from guarantee.bodies import Answer, InferenceMade
+from guarantee.bodies import Answer, Body, DecisionSigned, InferenceMade
 from guarantee.card import Mode
 from guarantee.dossier import DossierView
 from guarantee.ledger import Request, now_ms
@@ -22,6 +22,7 @@ from models import served
 from models.served import ServedModel
 from serving.house import House
 from serving.messages import (
+    DecisionGiven,
     DossierGiven,
     EventGiven,
     ExplanationGiven,
@@ -150,9 +151,8 @@ def given(house: House, inference_id: str) -> InferenceGiven:
     return _given(house, view, _registered(house, view))
 
 
-def whole(house: House, inference_id: str) -> DossierGiven:
-    """An inference, its input, and what followed; errors as for `given`."""
-    view = dossier.open_dossier(house.ledger, inference_id)
+def whole(house: House, view: DossierView) -> DossierGiven:
+    """An inference, its input, and what followed, of a dossier that the caller may read."""
     registered = _registered(house, view)
     seen = None
     if view.inference is not None:
@@ -172,21 +172,32 @@ def whole(house: House, inference_id: str) -> DossierGiven:
                 at=instant(event.recorded.header.time),
                 actor=event.recorded.header.actor,
                 outcome=event.recorded.header.outcome,
-                body=event.body if isinstance(event.body, Followed) else None,
+                body=_said(event.body),
             )
             for event in view.events
         ),
     )
 
 
-def replay(house: House, inference_id: str) -> ReplayGiven:
-    """The same version on the stored input; nothing is recorded.
+def _said(body: Body | None) -> Followed | None:
+    if isinstance(body, DecisionSigned):
+        # Whoever holds the token that attests the decision could act as its clinician.
+        return DecisionGiven(
+            decision=body.decision,
+            label=body.label,
+            reason=body.reason,
+            assurance=body.assurance,
+            signature=body.signature,
+        )
+    return body if isinstance(body, Followed) else None
+
+
+def replay(house: House, view: DossierView) -> ReplayGiven:
+    """The same version on the stored input, of a dossier that the caller may read.
 
     Raises:
-        UnknownDossier: No such inference.
         StepMissing: The answer is withheld.
     """
-    view = dossier.open_dossier(house.ledger, inference_id)
     if view.inference is None:
         raise StepMissing("the answer is withheld: FirstRead is missing")
     version = house.versions.get(_registered(house, view))

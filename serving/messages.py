@@ -1,26 +1,30 @@
 """What travels over HTTP: the bodies that are taken and given, as OpenAPI shows them."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from guarantee.bodies import (
+    AccessRecorded,
+    BreakGlass,
     CaseReviewed,
     Concern,
     Corrected,
     Decision,
-    DecisionSigned,
+    ErasureGround,
     FirstRead,
+    HoldReason,
     InformationDeferred,
     Opinion,
     OutcomeConfirmed,
     PatientTold,
+    Purpose,
     Recipient,
     ReviewLapsed,
 )
 from guarantee.card import Card, Code, Language, Mode, ModelName, Text
-from guarantee.identity import Patient, Profession
+from guarantee.identity import Assurance, Patient, Profession
 from guarantee.records import Header, RecordType
 from guarantee.situations import Standing, Step, Verdict
 
@@ -219,6 +223,47 @@ class CaseJudged(_Taken):
     concerns: list[Concern] = Field(default=[], max_length=len(Concern))
 
 
+class AccessAsked(_Taken):
+    """Why all that is held on a patient is read."""
+
+    purpose: Purpose = Purpose.PATIENT_REQUEST
+
+
+class Rectification(_Taken):
+    """A patient's identity as it should be, whole."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"patient": _PATIENT}]})
+
+    patient: Patient
+
+
+class ErasureAsked(_Taken):
+    """Why a patient's records may be erased."""
+
+    ground: ErasureGround
+    died: date | None = Field(
+        default=None, description="The day of death, where it is known: it ends retention earlier"
+    )
+
+
+class HoldAsked(_Taken):
+    """That a patient's records may not be erased, or may be again."""
+
+    reason: HoldReason
+    lifted: bool = Field(default=False, description="Whether the hold ends")
+
+
+class ErasureRecorded(_Given):
+    """An erasure, done: the headers stay, and name nobody."""
+
+    record_id: RecordId
+    index: int = Field(description="Its zero-based place in the log")
+    records: tuple[RecordId, ...] = Field(description="Those whose bodies are gone")
+    backups_expire: date | None = Field(
+        description="The last day on which a backup may still hold them"
+    )
+
+
 class ReceiptGiven(_Given):
     """A record's header and the proof that it stands in the log."""
 
@@ -370,14 +415,26 @@ class InferenceGiven(_Given):
     receipt: ReceiptGiven
 
 
+class DecisionGiven(_Given):
+    """A decision as it was signed; the token that attests it stays in the vault."""
+
+    decision: Decision
+    label: str | None
+    reason: str | None
+    assurance: Assurance
+    signature: str | None
+
+
 Followed = (
     FirstRead
-    | DecisionSigned
+    | DecisionGiven
     | PatientTold
     | OutcomeConfirmed
     | ReviewLapsed
     | Corrected
     | CaseReviewed
+    | AccessRecorded
+    | BreakGlass
 )
 
 

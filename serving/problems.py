@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from guarantee.access import NotEntitled, PurposeMissing
 from guarantee.dossier import InvalidDecision
 from guarantee.draw import SampleRefused
 from guarantee.errors import GuaranteeError
@@ -20,7 +21,12 @@ from guarantee.ledger import (
     RequestConflict,
     UnknownRecord,
 )
-from guarantee.pseudonyms import IdentityMismatch, UnknownPerson
+from guarantee.pseudonyms import (
+    IdentityMismatch,
+    IdentityMoved,
+    IdentityTaken,
+    UnknownPerson,
+)
 from guarantee.refusals import (
     AlreadyDone,
     Erased,
@@ -29,7 +35,10 @@ from guarantee.refusals import (
     NotInformed,
     NotServing,
     Objected,
+    OnHold,
     ProtocolError,
+    RecordsMoved,
+    RetentionRuns,
     RoleRefused,
     StepMissing,
     Suspended,
@@ -38,7 +47,8 @@ from guarantee.refusals import (
     UnknownModel,
 )
 from guarantee.signature import SignatureRefused
-from guarantee.store import StoreUnavailable
+from guarantee.store import StillReadable, StoreUnavailable
+from guarantee.vault import KeyUnavailable
 from models.bundle import DigestMismatch, MalformedBundle
 from models.contract import InvalidFeature, NoKnownFeature
 from models.errors import ModelsError
@@ -86,6 +96,15 @@ class Problem(BaseModel):
 _TABLE: Final[dict[type[Exception], tuple[HTTPStatus, str]]] = {
     Unauthenticated: (HTTPStatus.UNAUTHORIZED, "Send a valid token"),
     Forbidden: (HTTPStatus.FORBIDDEN, "Not for this role"),
+    NotEntitled: (HTTPStatus.FORBIDDEN, "The dossier is not for this reader"),
+    PurposeMissing: (HTTPStatus.UNPROCESSABLE_ENTITY, "A purpose is needed"),
+    RetentionRuns: (HTTPStatus.CONFLICT, "The law has the records kept"),
+    OnHold: (HTTPStatus.CONFLICT, "A legal hold keeps the records"),
+    IdentityTaken: (HTTPStatus.CONFLICT, "The INS is another patient's"),
+    RecordsMoved: (HTTPStatus.CONFLICT, "More was recorded in the meantime"),
+    IdentityMoved: (HTTPStatus.CONFLICT, "Rectified in the meantime"),
+    KeyUnavailable: (HTTPStatus.SERVICE_UNAVAILABLE, "The vault is closed"),
+    StillReadable: (HTTPStatus.SERVICE_UNAVAILABLE, "Erased, but not from the files yet"),
     RoleRefused: (HTTPStatus.FORBIDDEN, "Not for this role"),
     NotAMember: (HTTPStatus.FORBIDDEN, "Not a member of the college"),
     UnknownModel: (HTTPStatus.NOT_FOUND, "No such model"),
@@ -127,6 +146,8 @@ _REMEDY: Final[dict[type[Exception], str]] = {
     InexactExplanation: "contributions do not add up to the answer; suspend the version",
     LedgerUnavailable: "the outcome is unknown; retry with the same Idempotency-Key",
     LedgerClosed: "nothing was recorded; retry",
+    KeyUnavailable: "the master key at hand does not open it; tell whoever operates the service",
+    StillReadable: "recorded, and the key is gone; retry with the same Idempotency-Key",
     StoreUnavailable: "nothing was answered; retry",
 }
 _WORDS: Final[dict[int, str]] = {
@@ -200,6 +221,8 @@ async def _refused(_: Request, error: Exception) -> JSONResponse:
         fields = [FieldProblem(field=error.field, detail=error.problem)]
     elif isinstance(error, InvalidDecision):
         fields = [FieldProblem(field=error.field, detail=str(error).partition(": ")[2])]
+    elif isinstance(error, PurposeMissing):
+        fields = [FieldProblem(field="purpose", detail=str(error))]
     elif isinstance(error, NoKnownFeature):
         fields = [FieldProblem(field="features", detail=str(error))]
     detail = next((words for kind, words in _REMEDY.items() if isinstance(error, kind)), str(error))

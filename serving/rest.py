@@ -11,7 +11,15 @@ from pydantic import BaseModel
 
 from guarantee import college, dossier, review, versions
 from guarantee import ledger as log
-from guarantee.bodies import Corrected, FirstRead, OutcomeConfirmed, PatientObjected, PatientTold
+from guarantee.access import read_dossier
+from guarantee.bodies import (
+    Corrected,
+    FirstRead,
+    OutcomeConfirmed,
+    PatientObjected,
+    PatientTold,
+    Purpose,
+)
 from guarantee.card import Language, ModelName
 from guarantee.identity import Caller, Role
 from guarantee.leaflet import leaflet, leaflet_digest
@@ -102,6 +110,7 @@ def only(*roles: Role) -> params.Depends:
 # Of calls that only read, it matters that the caller may; of those that record, who it is.
 ANYONE: Final = [params.Depends(_caller)]
 ENTITLED: Final = [only(Role.CLINICIAN, Role.COLLEGE, Role.DPO)]
+Entitled = Annotated[Caller, only(Role.CLINICIAN, Role.COLLEGE, Role.DPO)]
 Clinician = Annotated[Caller, only(Role.CLINICIAN)]
 CollegeMember = Annotated[Caller, only(Role.COLLEGE)]
 
@@ -141,8 +150,14 @@ Once = Annotated[Retry, Depends()]
 Name = Annotated[ModelName, Path(description="The model's name", examples=["tumour-origin"])]
 DrawId = Annotated[RecordId, Path(description="The announcement's id")]
 InferenceId = Annotated[RecordId, Path(description="The inference's id")]
+Why = Annotated[
+    Purpose | None,
+    Query(
+        description="Of the college: review, audit; of the dpo: also patient_request, litigation"
+    ),
+]
 
-_REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
+REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
     code: {"model": Problem, "content": {MEDIA_TYPE: {}}, "description": words}
     for code, words in {
         401: "No valid token",
@@ -153,7 +168,7 @@ _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
         503: "Suspended, or the ledger cannot write",
     }.items()
 }
-router = APIRouter(prefix="/v1", responses=_REFUSALS)
+router = APIRouter(prefix="/v1", responses=REFUSALS)
 CREATED: Final = status.HTTP_201_CREATED
 
 
@@ -306,10 +321,18 @@ def ask(
     return inference.ask(house, actor, name, question, once.of(actor.pseudonym, question))
 
 
-@router.get("/inferences/{inference_id}", tags=["inferences"], dependencies=ENTITLED)
-def show_inference(house: TheHouse, inference_id: InferenceId) -> DossierGiven:
-    """The dossier: the inference, its input, and what followed."""
-    return inference.whole(house, inference_id)
+@router.get("/inferences/{inference_id}", tags=["inferences"])
+def show_inference(
+    house: TheHouse, caller: Entitled, inference_id: InferenceId, purpose: Why = None
+) -> DossierGiven:
+    """The dossier: the inference, its input, and what followed.
+
+    For clinicians who took part in it, or broke the glass; with a purpose, which is recorded,
+    for the college where the case was drawn, and for the data protection officer.
+    """
+    actor = house.ledger.people.actor(caller)
+    view = read_dossier(house.ledger, actor, dossier=inference_id, purpose=purpose)
+    return inference.whole(house, view)
 
 
 @router.get("/inferences/{inference_id}/receipt", tags=["inferences"], dependencies=ENTITLED)
@@ -319,10 +342,14 @@ def show_receipt(house: TheHouse, inference_id: InferenceId) -> ReceiptGiven:
     return ReceiptGiven(header=receipt.header, proof=receipt.proof)
 
 
-@router.post("/inferences/{inference_id}/replay", tags=["inferences"], dependencies=ENTITLED)
-def replay(house: TheHouse, inference_id: InferenceId) -> ReplayGiven:
-    """The same version on the stored input; nothing is recorded."""
-    return inference.replay(house, inference_id)
+@router.post("/inferences/{inference_id}/replay", tags=["inferences"])
+def replay(
+    house: TheHouse, caller: Entitled, inference_id: InferenceId, purpose: Why = None
+) -> ReplayGiven:
+    """The same version on the stored input; for those who may read the dossier, as they may."""
+    actor = house.ledger.people.actor(caller)
+    view = read_dossier(house.ledger, actor, dossier=inference_id, purpose=purpose)
+    return inference.replay(house, view)
 
 
 @router.post("/inferences/{inference_id}/first-read", tags=["inferences"], status_code=CREATED)
@@ -377,12 +404,14 @@ def decide(
     dependencies=[only(Role.CLINICIAN)],
 )
 def show_decision_payload(
-    house: TheHouse, inference_id: InferenceId, decision: DecisionTaken
+    house: TheHouse, caller: Clinician, inference_id: InferenceId, decision: DecisionTaken
 ) -> PayloadGiven:
     """What to sign with your own key for this decision; nothing is recorded.
 
     It is no GET, since an address, and the reason in it, would be logged along the way.
     """
+    # An acceptance names the answer's label.
+    read_dossier(house.ledger, house.ledger.people.actor(caller), dossier=inference_id)
     payload = dossier.decision_to_sign(
         house.ledger,
         dossier=inference_id,
