@@ -60,9 +60,15 @@ _ROOMS: Final = (
     ),
     _Room(
         "key",
-        "Your own key: make it, register it, sign with it.",
+        "Your own key: make it, register it, sign with it. The house's: rotate it.",
         module="guarantee.key_commands",
         attribute="key_app",
+    ),
+    _Room(
+        "patient",
+        "A patient's rights: see, rectify, have erased; and legal holds.",
+        module="guarantee.patient_commands",
+        attribute="patient_app",
     ),
     _Room(
         "monitor",

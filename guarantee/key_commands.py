@@ -1,4 +1,4 @@
-"""`garant key`: people's own keys, made and used on their own machine."""
+"""`garant key`: people's own keys, made and used on their own machine; and the master key."""
 
 import os
 import sys
@@ -8,13 +8,15 @@ from typing import Annotated
 import typer
 
 from guarantee.commands import DEFAULT_HOME, HomeOption, TokenOption, acting, out, refusing
+from guarantee.custody import rotate_master_key
 from guarantee.errors import GuaranteeError
 from guarantee.remote import Remote
 from guarantee.signature import PublicKey, new_key, private_key, sign_detached
 from guarantee.signing_keys import register_key
 
 key_app = typer.Typer(
-    help="Your own key: make it, register it, sign with it.", no_args_is_help=True
+    help="Your own key: make it, register it, sign with it. The house's: rotate it.",
+    no_args_is_help=True,
 )
 
 ServiceOption = Annotated[
@@ -101,3 +103,24 @@ def sign(
     with refusing():
         signature = sign_detached(sys.stdin.buffer.read(), read_secret(key))
     typer.echo(signature)
+
+
+@key_app.command(epilog="Example: garant key rotate --token $OPERATOR")
+def rotate(
+    context: typer.Context,
+    token: TokenOption,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Put every key in the vault under another master key; what serves goes on meanwhile.
+
+    The new key is made in keys/. Where GARANT_MASTER_KEY holds the key, it holds the new one too,
+    after a comma, here and for what serves; take the old one out when this is done. A stop at any
+    moment loses nothing: run it again.
+    """
+    with refusing(), acting(context, home, token) as (ledger, actor):
+        rotation = rotate_master_key(ledger, actor)
+    out.print(
+        f"rotated: record {rotation.recorded.id}, {rotation.keys} keys are under "
+        f"{rotation.fingerprint}",
+        highlight=False,
+    )
