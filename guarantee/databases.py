@@ -207,9 +207,8 @@ class WrittenFile(ReadFile):
         cache alone: signing a head over them, then losing power, would fork the log.
         """
         with self._alone():
-            if not self._truncate():
-                # Others have the file open, so SQLite recovered nothing: their commits are synced.
-                _sync(self.path.with_name(f"{self.path.name}-wal"))
+            # Where others keep it from being emptied, SQLite recovered nothing: they synced it.
+            self._truncate()
         _sync(self.path.parent)
 
     def forget(self, tables: Sequence[Table]) -> None:  # noqa: ARG002
@@ -236,6 +235,8 @@ class WrittenFile(ReadFile):
                 ).scalar_one()
             finally:
                 connection.exec_driver_sql(f"PRAGMA busy_timeout={int(PATIENCE_SECONDS * 1000)}")
+        # The cut itself is synced too, or power loss could bring back what was erased.
+        _sync(self.path.with_name(f"{self.path.name}-wal"))
         return busy == 0
 
     def close(self) -> None:
