@@ -262,10 +262,25 @@ def judge(
 
 
 @college_app.command(epilog="Example: garant college status")
-def status(home: HomeOption = DEFAULT_HOME) -> None:
-    """Show who sits, what waits for votes, draws and reviews, and what stands open elsewhere."""
-    with refusing(), Ledger.open(home) as ledger:
-        present = college.status(ledger)
+def status(
+    *,
+    service: ServiceOption = None,
+    token: Annotated[
+        str | None, typer.Option("--token", envvar="GARANT_TOKEN", help="For `--service` alone.")
+    ] = None,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Show who sits, what waits for votes, draws and reviews, and what stands open elsewhere.
+
+    Of a service on another machine, it prints what `GET /v1/college` answers.
+    """
+    with refusing():
+        if service is not None:
+            answer = Remote(service, token or "").get("/v1/college")
+            typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+            return
+        with Ledger.open(home) as ledger:
+            present = college.status(ledger)
     seats = Table("member", "seat", "own key", title="Seats")
     for seat in present.members:
         seats.add_row(seat.member, seat.profession, "yes" if seat.own_key else "no")

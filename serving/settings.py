@@ -22,6 +22,7 @@ _READ_ELSEWHERE: Final = frozenset(
     {
         "GARANT_COHORTS",
         "GARANT_MASTER_KEY",
+        "GARANT_SERVICE",
         "GARANT_TEST_CACHE",
         "GARANT_TOKEN",
     }

@@ -201,11 +201,10 @@ def test_a_draw_is_announced_revealed_and_reviewed(
         assert standing["to_review"] == sorted(set(cases) - {cases[0]})
         assert status["disagreement"]["disagreed"] >= 1
         assert 0 <= status["disagreement"]["low"] <= status["disagreement"]["share"]
-        dossier = member.get(f"/v1/inferences/{cases[0]}").json()
-        assert dossier["events"][-1]["body"] == {
-            "opinion": "disagreed",
-            "concerns": ["explanation"],
-        }
+        why = {"purpose": "review"}
+        dossier = member.get(f"/v1/inferences/{cases[0]}", params=why).json()
+        (reviewed,) = (one for one in dossier["events"] if one["type"] == "CaseReviewed")
+        assert reviewed["body"] == {"opinion": "disagreed", "concerns": ["explanation"]}
     with service.client(Role.COLLEGE, "nobody-appointed") as stranger:
         problem(stranger.post("/v1/college/draws", json=announcing), 403)
         problem(stranger.post("/v1/college/reviews", json=judged), 403)
@@ -247,6 +246,8 @@ def test_a_member_draws_from_their_own_machine_and_the_service_never_sees_the_se
 
     drawn = run(college_app, ["draw", draw, "--secret-file", str(kept)], service, bearer)
     assert case in drawn
+    status = json.loads(run(college_app, ["status"], service, bearer))
+    assert draw in [one["draw"] for one in status["draws"]]
     reviewing = ["review", draw, case, "--opinion", "unclear", "--concern", "answer"]
     assert "reviewed" in run(college_app, reviewing, service, bearer)
 
