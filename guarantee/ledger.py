@@ -685,9 +685,7 @@ class Ledger:
             select(RECORDS.c.type, func.count()).group_by(RECORDS.c.type).order_by(RECORDS.c.type)
         )
         with self.store.reading() as connection:
-            return {
-                RecordType(kind): count for kind, count in connection.execute(statement).tuples()
-            }
+            return {RecordType(kind): count for kind, count in connection.execute(statement)}
 
     def root(self, size: int) -> Hash:
         """The root of the first `size` records.
