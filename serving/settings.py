@@ -11,6 +11,8 @@ from sqlalchemy.engine import URL
 
 from guarantee.databases import UnsupportedDatabase, parse_url
 from guarantee.home import Home
+from guarantee.keyring import GivenKeys
+from guarantee.vault import KeyUnavailable
 from serving.errors import ServingError
 
 PREFIX: Final = "GARANT_"
@@ -75,12 +77,22 @@ class Settings:
         if unknown:
             known = ", ".join(sorted(_READ_HERE | _READ_ELSEWHERE))
             raise InvalidSettings(f"unknown: {', '.join(unknown)}; the variables are {known}")
+        _check_master_key(environ.get("GARANT_MASTER_KEY"))
         path = home or Path(environ.get("GARANT_HOME") or "~/.garant")
         return cls(
             home=Home(path.expanduser().absolute(), _server(environ.get("GARANT_DATABASE_URL"))),
             environment=_environment(environ.get("GARANT_ENVIRONMENT")),
             token_lifetime=_hours(environ.get("GARANT_TOKEN_HOURS")),
         )
+
+
+def _check_master_key(text: str | None) -> None:
+    """The log reads it where it opens; here a wrong one only stops the start, with a word."""
+    try:
+        if text:
+            GivenKeys.parse(text)
+    except KeyUnavailable as error:
+        raise InvalidSettings(str(error)) from None
 
 
 def _server(url: str | None) -> URL | None:

@@ -36,6 +36,7 @@ def test_an_unknown_variable_stops_the_start_and_is_named_without_its_value() ->
         {"GARANT_TOKEN_HOURS": "-1"},
         {"GARANT_TOKEN_HOURS": "1.5"},
         {"GARANT_TOKEN_HOURS": "²"},
+        {"GARANT_MASTER_KEY": "too short"},
     ],
 )
 def test_a_value_of_another_kind_stops_the_start(environ: dict[str, str]) -> None:
