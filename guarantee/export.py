@@ -87,7 +87,7 @@ def write_export(source: Source, file: Path, progress: Progress = lambda _done, 
 def _write(source: Source, size: int, out: BinaryIO, progress: Progress) -> None:
     out.write(_heading(source) + b"\n")
     expected = 0
-    for entry in source.entries(0, size):
+    for entry in source.entries(0, size, rows=False):
         if entry.place != expected:
             break
         if entry.place % WIDTH == 0:
@@ -191,7 +191,13 @@ class ExportedLog:
                 pass
         return self._tiles.get(index)
 
-    def entries(self, start: int = 0, stop: int | None = None) -> Iterator[Entry]:
+    def entries(
+        self,
+        start: int = 0,
+        stop: int | None = None,
+        *,
+        rows: bool = True,  # noqa: ARG002  # an export has none
+    ) -> Iterator[Entry]:
         """The records from index `start` to `stop`, excluded, in the order of their index.
 
         Raises:

@@ -46,7 +46,7 @@ class Rebuilt:
         start = full * WIDTH
         leaves = {
             entry.place: leaf_hash(entry.header)
-            for entry in (self.source.entries(start, size) if rest else ())
+            for entry in (self.source.entries(start, size, rows=False) if rest else ())
         }
         for index in range(start, size):
             frontier.append(self._replaced.get(index) or leaves.get(index) or bytes(_HASH))
@@ -82,7 +82,7 @@ def rebuild(source: Source, report: Report, progress: Progress) -> Rebuilt:
     """
     tree = Rebuilt(source, source.size)
     expected = 0
-    for tile, group in groupby(_within(source, report), key=lambda entry: entry.place // WIDTH):
+    for tile, group in groupby(_within(source, report), key=lambda entry: entry[0] // WIDTH):
         for skipped in range(expected, tile):
             _check_tile(source, tree, report, skipped, [])
         # 1.
@@ -105,11 +105,12 @@ def rebuild(source: Source, report: Report, progress: Progress) -> Rebuilt:
 
 
 def _within(source: Source, report: Report) -> Iterator[Entry]:
-    for entry in source.entries():
-        if 0 <= entry.place < source.size:
+    size = source.size
+    for entry in source.entries(rows=False):
+        if 0 <= entry[0] < size:
             yield entry
         else:
-            report.found("stands beyond the head", record=entry.id, index=entry.place)
+            _blame(source, report, entry, "stands beyond the head")
 
 
 def _check_tile(
@@ -143,13 +144,9 @@ def _named(
             continue
         leaf = leaf_hash(entry.header)
         if stored is not None and len(logged) != _HASH:
-            report.found("its hash is missing from the tiles", record=entry.id, index=index)
+            _blame(tree.source, report, entry, "its hash is missing from the tiles")
         elif stored is not None and leaf != logged:
-            report.found(
-                "the header is not the one that was logged",
-                record=entry.id or _id_in(entry.header),
-                index=index,
-            )
+            _blame(tree.source, report, entry, "the header is not the one that was logged")
             tree.replace(index, logged)
             leaf = logged
         leaves.append(leaf)
@@ -157,20 +154,24 @@ def _named(
 
 
 def _check_digests(tree: Rebuilt, report: Report, entries: list[Entry]) -> None:
+    altered = tree.altered
     for entry in entries:
-        if entry.stored is None:
-            if entry.place not in tree.altered:
-                tree.bare.add(entry.place)
+        place, header, stored, *_ = entry
+        if place in altered:
             continue
-        place = entry.header.find(_DIGEST) + len(_DIGEST)
-        claimed = entry.header[place : place + _DIGEST_LENGTH]
-        if sha256(entry.stored).hexdigest().encode() != claimed and entry.place not in tree.altered:
-            tree.spoilt.add(entry.place)
-            report.found(
-                "the body is not the one that was recorded",
-                record=entry.id or _id_in(entry.header),
-                index=entry.place,
-            )
+        if stored is None:
+            tree.bare.add(place)
+            continue
+        at = header.rfind(_DIGEST) + len(_DIGEST)
+        if sha256(stored).hexdigest().encode() != header[at : at + _DIGEST_LENGTH]:
+            tree.spoilt.add(place)
+            _blame(tree.source, report, entry, "the body is not the one that was recorded")
+
+
+def _blame(source: Source, report: Report, entry: Entry, problem: str) -> None:
+    """Add a finding on a record, by the id in its row, or else in its header."""
+    whole = next(source.entries(entry.place, entry.place + 1), entry)
+    report.found(problem, record=whole.id or _id_in(entry.header), index=entry.place)
 
 
 def _id_in(header: bytes) -> str | None:

@@ -75,11 +75,37 @@ class Source(Protocol):
     def kept(self) -> Iterable[Kept]:
         """Earlier checkpoints."""
 
-    def entries(self, start: int = 0, stop: int | None = None) -> Iterator[Entry]:
-        """The records from index `start` to `stop`, excluded, in the order of their index."""
+    def entries(
+        self, start: int = 0, stop: int | None = None, *, rows: bool = True
+    ) -> Iterator[Entry]:
+        """The records from index `start` to `stop`, excluded, in the order of their index.
+
+        Args:
+            rows: Whether `key_id` and `row` are needed, which take as long to read as the rest.
+        """
 
     def tile(self, level: int, index: int) -> bytes | None:
         """The hashes of one tile; none where the source carries no tiles of that level."""
+
+
+# SQLite lets an edit turn bytes into text and text into bytes.
+_BYTES = (
+    select(
+        RECORDS.c.position,
+        cast(RECORDS.c.header, LargeBinary),
+        cast(BODIES.c.stored, LargeBinary),
+    )
+    .join_from(RECORDS, BODIES, RECORDS.c.id == BODIES.c.record_id, isouter=True)
+    .order_by(RECORDS.c.position)
+    .execution_options(yield_per=1024)
+)
+_WHOLE_ROWS = _BYTES.add_columns(
+    cast(BODIES.c.key_id, String),
+    cast(RECORDS.c.id, String),
+    cast(RECORDS.c.type, String),
+    cast(RECORDS.c.dossier, String),
+    cast(RECORDS.c.model, String),
+)
 
 
 class StoredLog:
@@ -112,29 +138,20 @@ class StoredLog:
             Kept(note or b"", timestamp) for note, timestamp in self.connection.execute(statement)
         ]
 
-    def entries(self, start: int = 0, stop: int | None = None) -> Iterator[Entry]:
+    def entries(
+        self, start: int = 0, stop: int | None = None, *, rows: bool = True
+    ) -> Iterator[Entry]:
         """The records from index `start` to `stop`, excluded, in the order of their index."""
-        statement = (
-            select(
-                RECORDS.c.position,
-                # SQLite lets an edit turn bytes into text and text into bytes.
-                cast(RECORDS.c.header, LargeBinary),
-                cast(BODIES.c.stored, LargeBinary),
-                cast(BODIES.c.key_id, String),
-                cast(RECORDS.c.id, String),
-                cast(RECORDS.c.type, String),
-                cast(RECORDS.c.dossier, String),
-                cast(RECORDS.c.model, String),
-            )
-            .join_from(RECORDS, BODIES, RECORDS.c.id == BODIES.c.record_id, isouter=True)
-            .where(RECORDS.c.position >= start)
-            .order_by(RECORDS.c.position)
-            .execution_options(yield_per=1024)
-        )
+        statement = (_WHOLE_ROWS if rows else _BYTES).where(RECORDS.c.position >= start)
         if stop is not None:
             statement = statement.where(RECORDS.c.position < stop)
-        for index, header, stored, key_id, *row in self.connection.execute(statement):
-            yield Entry(index, header or b"", stored, key_id, Row(*row))
+        found = self.connection.execute(statement)
+        if rows:
+            for place, header, stored, key_id, *row in found:
+                yield Entry(place, header or b"", stored, key_id, Row(*row))
+        else:
+            for place, header, stored in found:
+                yield Entry(place, header or b"", stored)
 
     def tile(self, level: int, index: int) -> bytes | None:
         """The hashes of one tile."""
