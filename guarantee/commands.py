@@ -14,7 +14,7 @@ from rich.table import Table
 
 from guarantee import disclosure
 from guarantee.bodies import Purpose
-from guarantee.databases import UnsupportedDatabase, parse_url
+from guarantee.databases import UnsupportedDatabase
 from guarantee.disclosure import write_disclosure
 from guarantee.errors import GuaranteeError
 from guarantee.export import write_export
@@ -44,9 +44,8 @@ DEFAULT_HOME = Home(Path.home() / ".garant")
 def _home(named: str | Home) -> Home:
     """The home at a path, with the database that the environment names."""
     path = named.path if isinstance(named, Home) else Path(named)
-    server = os.environ.get("GARANT_DATABASE_URL")
     try:
-        return Home(path, parse_url(server) if server else None)
+        return Home.named(path, os.environ.get("GARANT_DATABASE_URL"))
     except UnsupportedDatabase as error:
         raise typer.BadParameter(str(error), param_hint="GARANT_DATABASE_URL") from error
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sqlalchemy.engine import URL
 
-from guarantee.databases import file_url
+from guarantee.databases import file_url, parse_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,15 @@ class Home:
 
     path: Path
     server: URL | None = field(default=None, repr=False)
+
+    @classmethod
+    def named(cls, path: Path, server: str | None) -> "Home":
+        """The home at a path, its log in the database of that URL, if any.
+
+        Raises:
+            UnsupportedDatabase: Not a PostgreSQL database's URL; never says it.
+        """
+        return cls(path, parse_url(server) if server else None)
 
     @property
     def database(self) -> Path:

@@ -274,8 +274,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.home is None and options.export is None:
         parser.error("name a home with --home, or an export with --export")
-    home = Home(options.home) if options.home is not None else None
     try:
+        server = os.environ.get("GARANT_DATABASE_URL")
+        home = Home.named(options.home, server) if options.home is not None else None
         anchors = anchors_of(
             keys=tuple(options.key),
             since=options.since,

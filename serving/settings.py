@@ -7,9 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final, Self
 
-from sqlalchemy.engine import URL
-
-from guarantee.databases import UnsupportedDatabase, parse_url
+from guarantee.databases import UnsupportedDatabase
 from guarantee.home import Home
 from guarantee.keyring import GivenKeys
 from guarantee.vault import KeyUnavailable
@@ -80,7 +78,7 @@ class Settings:
         _check_master_key(environ.get("GARANT_MASTER_KEY"))
         path = home or Path(environ.get("GARANT_HOME") or "~/.garant")
         return cls(
-            home=Home(path.expanduser().absolute(), _server(environ.get("GARANT_DATABASE_URL"))),
+            home=_home(path.expanduser().absolute(), environ.get("GARANT_DATABASE_URL")),
             environment=_environment(environ.get("GARANT_ENVIRONMENT")),
             token_lifetime=_hours(environ.get("GARANT_TOKEN_HOURS")),
         )
@@ -95,9 +93,9 @@ def _check_master_key(text: str | None) -> None:
         raise InvalidSettings(str(error)) from None
 
 
-def _server(url: str | None) -> URL | None:
+def _home(path: Path, server: str | None) -> Home:
     try:
-        return parse_url(url) if url else None
+        return Home.named(path, server)
     except UnsupportedDatabase as error:
         raise InvalidSettings(f"GARANT_DATABASE_URL: {error}") from error
 

@@ -265,6 +265,46 @@ def test_a_strange_id_is_unknown_and_harms_nothing(clinic: Clinic, strange: str)
     assert clinic.ledger.thread(strange) == []
 
 
+@pytest.mark.slow
+def test_every_command_and_the_verifier_open_the_database_that_the_environment_names(
+    postgresql_home: Home, tmp_path: Path
+) -> None:
+    clinic = Clinic.founded(postgresql_home)
+    inference = clinic.whole_dossier()
+    clinic.ledger.close()
+    url = postgresql_home.url.render_as_string(hide_password=False)
+
+    def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", *arguments, "--home", str(postgresql_home.path)],
+            check=False,
+            capture_output=True,
+            text=True,
+            env={
+                "GARANT_DATABASE_URL": url,
+                "HOME": str(tmp_path),
+                "PYTHONPATH": ":".join(sys.path),
+            },
+        )
+
+    assert "InferenceMade" in run("garant", "ledger", "stats").stdout
+    assert inference in run("garant", "ledger", "proof", inference).stderr
+    for command in (("garant", "ledger", "verify"), ("guarantee.verify",)):
+        verified = run(*command)
+        assert verified.returncode == 0, verified.stdout + verified.stderr
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(
+            text("UPDATE records SET header = header || '!' WHERE id = :id"), {"id": inference}
+        )
+    engine.dispose()
+    for command in (("garant", "ledger", "verify"), ("guarantee.verify",)):
+        tampered = run(*command)
+        assert tampered.returncode == 1
+        assert inference in tampered.stdout
+    assert not postgresql_home.database.exists()
+
+
 # Database URLs
 
 
