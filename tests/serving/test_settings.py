@@ -27,6 +27,15 @@ def test_an_unknown_variable_stops_the_start_and_is_named_without_its_value() ->
     assert "s3cret" not in str(refused.value)
 
 
+def test_a_database_url_names_where_the_log_is_and_is_never_shown() -> None:
+    settings = Settings.read({"GARANT_DATABASE_URL": "postgresql://u:s3cret@host/name"})
+    assert settings.home.url.host == "host"
+    assert "s3cret" not in repr(settings)
+    with pytest.raises(InvalidSettings, match="GARANT_DATABASE_URL") as refused:
+        Settings.read({"GARANT_DATABASE_URL": "mysql://u:s3cret@host/name"})
+    assert "s3cret" not in str(refused.value)
+
+
 @pytest.mark.parametrize(
     "environ",
     [
