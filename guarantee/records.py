@@ -13,6 +13,7 @@ from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from json.encoder import encode_basestring
 
 from guarantee.errors import GuaranteeError
@@ -120,8 +121,12 @@ class Header:
                     **facts,
                     "type": RecordType(facts["type"]),
                     "role": Role(facts["role"]),
-                    "follows": tuple(facts["follows"]),
-                    "models": tuple(facts["models"]) if "models" in facts else None,
+                    "follows": _held_once(tuple(facts["follows"])),
+                    "model": sys.intern(facts["model"]) if "model" in facts else None,
+                    "model_version": (
+                        sys.intern(facts["model_version"]) if "model_version" in facts else None
+                    ),
+                    "models": _held_once(tuple(facts["models"])) if "models" in facts else None,
                 }
             )
             canonical = header.has_its_types() and header.encode() == encoded
@@ -143,6 +148,12 @@ class Header:
             and all(word is None or isinstance(word, str) for word in maybe)
             and all(type(number) is int for number in numbers)
         )
+
+
+@lru_cache(maxsize=1024)
+def _held_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The same names, in one object for all headers that carry them: replays remember millions."""
+    return names
 
 
 HEADER_FIELDS = tuple(Header.__slots__)
