@@ -14,8 +14,6 @@ from guarantee.commands import (
     TokenOption,
     acting,
     bar,
-    err,
-    out,
     refusing,
 )
 from guarantee.home import Home
@@ -58,16 +56,16 @@ def backup(
             bar=bar,
         )
     manifest = taken.manifest
-    out.print(f"backed up: {manifest.size} records, on record as {taken.recorded.id}", style=None)
-    out.print(f"SHA-256 {taken.sha256}", highlight=False)
-    out.print(f"delete it by {manifest.expires}: from then on it is not restored", highlight=False)
+    typer.echo(f"backed up: {manifest.size} records, on record as {taken.recorded.id}")
+    typer.echo(f"SHA-256 {taken.sha256}")
+    typer.echo(f"restored until {manifest.expires}: delete it then")
     if without_keys:
         warning = "without keys/ it opens nothing: keep that folder elsewhere, and restore both"
     else:
         warning = "whoever has this file reads every patient's records and signs in the log's name"
         if os.environ.get(VARIABLE):
             warning = f"the master key is in {VARIABLE} and not in this file: keep it elsewhere"
-    err.print(f"warning: {warning}", markup=False, highlight=False)
+    typer.echo(f"warning: {warning}", err=True)
 
 
 @backup_app.command(epilog="Example: garant restore /mnt/backups/garant-2026-11-24.tar")
@@ -112,16 +110,17 @@ def restore(
             bar=bar,
         )
 
-    def say(words: str) -> None:
-        out.print(words, markup=False, highlight=False)
-
-    say(f"restored: {restored.manifest.size} records of {restored.manifest.taken:%Y-%m-%d %H:%M}Z")
-    say(f"the log goes on as {restored.origin}; give those who verify it this key, beside the old:")
-    say(restored.verifier_key)
+    typer.echo(
+        f"restored: {restored.manifest.size} records of {restored.manifest.taken:%Y-%m-%d %H:%M}Z"
+    )
+    typer.echo(
+        f"the log goes on as {restored.origin}; give those who verify it this key, beside the old:"
+    )
+    typer.echo(restored.verifier_key)
     for kind, count in sorted(restored.lost.items()):
-        say(f"not in the backup: {count} {kind}")
+        typer.echo(f"not in the backup: {count} {kind}")
     for kind, count in sorted(restored.repeated.items()):
-        say(f"repeated in the new log: {count} {kind}")
+        typer.echo(f"repeated in the new log: {count} {kind}")
     if restored.aside is not None:
-        say(f"kept aside: {restored.aside}; erasures do not reach it, so delete it in time:")
-    say(f"copies of these patients' records stay until {restored.copies_expire}")
+        typer.echo(f"kept aside: {restored.aside}; erasures do not reach it, so delete it in time:")
+    typer.echo(f"copies of these patients' records stay until {restored.copies_expire}")

@@ -89,7 +89,8 @@ def refusing(errors: tuple[type[Exception], ...] = ()) -> Iterator[None]:
 
 def say_refused(error: Exception) -> None:
     """Write an error to stderr, in one line."""
-    err.print(f"refused ({type(error).__name__}): {error}", markup=False, highlight=False)
+    words = f"refused ({type(error).__name__}): {error}"
+    err.print(words, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager

@@ -7,12 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, delete, func, select
 from sqlalchemy.engine import URL
 
 from guarantee.errors import GuaranteeError
 from guarantee.merkle import Hash
-from guarantee.store import HEAD, METADATA, RECORDS, SIGNED, Reader, Store, StoreUnavailable
+from guarantee.store import (
+    HEAD,
+    METADATA,
+    RECORDS,
+    SIGNED,
+    Reader,
+    Store,
+    StoreUnavailable,
+    insert_all,
+)
 
 _ROWS: Final = 1000
 
@@ -113,8 +122,8 @@ def _copy(source: Connection, target: Connection, progress: Progress) -> None:
     for table in METADATA.sorted_tables:
         done = 0
         rows = source.execute(select(table).execution_options(yield_per=_ROWS))
-        for some in rows.mappings().partitions(_ROWS):
-            target.execute(insert(table), [dict(row) for row in some])
+        for some in rows.partitions(_ROWS):
+            insert_all(target, table, [tuple(row) for row in some])
             if table is RECORDS:
                 done += len(some)
                 progress(done, total)
