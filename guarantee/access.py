@@ -13,13 +13,15 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from guarantee.appending import Request
 from guarantee.bodies import SEALED_TYPES, Body, DecisionSigned, InferenceMade, Purpose, SampleDrawn
 from guarantee.card import Text
 from guarantee.custody import Holding, holding, of_subject, record_access, record_patient_access
 from guarantee.dossier import DossierView, open_dossier
 from guarantee.errors import GuaranteeError
 from guarantee.identity import Patient, Role
-from guarantee.ledger import Ledger, Recorded, Request, now_ms
+from guarantee.ledger import Ledger, now_ms
+from guarantee.logged import Recorded
 from guarantee.pseudonyms import Actor
 from guarantee.records import RecordType, unpack_floats
 from guarantee.situations import Draw, DrawStep, Information, Member, Step

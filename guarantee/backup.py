@@ -21,11 +21,13 @@ from typing import IO, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from sqlalchemy import Connection, func, select
 
+from guarantee.appending import Draft
 from guarantee.bodies import BackupTaken
 from guarantee.errors import GuaranteeError
 from guarantee.home import Home
 from guarantee.keyring import KeyFiles, opening
-from guarantee.ledger import Draft, Ledger, Recorded
+from guarantee.ledger import Ledger
+from guarantee.logged import Recorded
 from guarantee.pseudonyms import Actor
 from guarantee.records import Header, RecordType
 from guarantee.refusals import ProtocolError

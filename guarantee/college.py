@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
+from guarantee.appending import Draft, Request
 from guarantee.bodies import MemberAppointed, ModelApproved, VoteCast
 from guarantee.college_thread import QUORUM
 from guarantee.identity import Profession
-from guarantee.ledger import Draft, Ledger, Recorded, Request, now_ms
+from guarantee.ledger import Ledger, now_ms
+from guarantee.logged import Recorded
 from guarantee.pseudonyms import Actor
 from guarantee.records import RecordType
 from guarantee.refusals import AlreadyDone, NotAMember, ProtocolError, UnknownModel

@@ -11,13 +11,14 @@ import typer
 from rich.table import Table
 
 from guarantee import college, review
+from guarantee.appending import Request
 from guarantee.bodies import Concern, Opinion
 from guarantee.commands import DEFAULT_HOME, HomeOption, TokenOption, acting, out, refusing
 from guarantee.draw import DAYS_TO_DRAW, SECRET_BYTES, SampleRefused
 from guarantee.home import Home
 from guarantee.identity import Caller, Profession, Role
 from guarantee.key_commands import ServiceOption, read_secret, write_secret
-from guarantee.ledger import Ledger, Request
+from guarantee.ledger import Ledger
 from guarantee.remote import Remote, RemoteRefused
 from guarantee.signature import sign_detached
 

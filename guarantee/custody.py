@@ -10,6 +10,7 @@ from typing import Final
 
 from sqlalchemy import Connection, delete, func, select
 
+from guarantee.appending import Draft, Request
 from guarantee.bodies import (
     AccessRecorded,
     BackupTaken,
@@ -25,7 +26,8 @@ from guarantee.bodies import (
     Purpose,
 )
 from guarantee.identity import Patient
-from guarantee.ledger import Draft, Ledger, Recorded, Request
+from guarantee.ledger import Ledger
+from guarantee.logged import Recorded
 from guarantee.pseudonyms import Actor, Pseudonyms, UnknownPerson
 from guarantee.records import Header, RecordType
 from guarantee.refusals import (

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from guarantee.appending import Act, Draft, Request
 from guarantee.bodies import (
     Answer,
     Body,
@@ -24,16 +25,8 @@ from guarantee.card import Language, Mode
 from guarantee.errors import GuaranteeError
 from guarantee.identity import Assurance, Caller, Patient
 from guarantee.leaflet import leaflet_digest
-from guarantee.ledger import (
-    Act,
-    BodyMissing,
-    Draft,
-    Ledger,
-    Recorded,
-    Request,
-    UnknownRecord,
-    withheld_of,
-)
+from guarantee.ledger import Ledger
+from guarantee.logged import BodyMissing, Recorded, UnknownRecord, withheld_of
 from guarantee.pseudonyms import Actor, UnknownPerson
 from guarantee.records import Header, RecordType
 from guarantee.refusals import (

@@ -5,7 +5,8 @@ from pathlib import Path
 from sqlalchemy import insert
 
 from guarantee.checkpoint import MOST_NOTE_BYTES, MalformedNote, verify
-from guarantee.ledger import Ledger, UnknownRecord
+from guarantee.ledger import Ledger
+from guarantee.logged import UnknownRecord
 from guarantee.merkle import RootMismatch
 from guarantee.store import CHECKPOINTS
 

@@ -6,7 +6,8 @@ What is asked for beyond the committed head is not there: a checkpoint over it m
 import re
 from typing import Final
 
-from guarantee.ledger import Ledger, UnknownRecord
+from guarantee.ledger import Ledger
+from guarantee.logged import UnknownRecord
 from guarantee.merkle import EMPTY_ROOT
 from guarantee.source import StoredLog
 from guarantee.tiles import HEIGHT, WIDTH

@@ -18,6 +18,7 @@ from typing import Final
 from sqlalchemy import Connection, select, update
 
 from guarantee import custody, dossier, versions
+from guarantee.appending import Draft
 from guarantee.backup import KEEP_DAYS, Bar, Manifest, no_bar, read_manifest, unpack
 from guarantee.bodies import (
     BODY_TYPES,
@@ -32,7 +33,8 @@ from guarantee.checkpoint import Signer
 from guarantee.errors import GuaranteeError
 from guarantee.home import Home
 from guarantee.identity import Caller, Role
-from guarantee.ledger import Draft, Ledger, UnknownRecord, origin_of, tiles_of
+from guarantee.ledger import Ledger, origin_of
+from guarantee.logged import UnknownRecord, tiles_of
 from guarantee.pseudonyms import ACTORS_KEY, Actor, KnownActor, UnknownPerson
 from guarantee.records import Header, RecordType
 from guarantee.refusals import ProtocolError

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from guarantee.appending import Draft, Request
 from guarantee.bodies import CaseReviewed, Concern, DrawAnnounced, Opinion, SampleDrawn
 from guarantee.draw import DAYS_TO_DRAW, FRAMED, Case, Frame, SampleRefused, check_sample, sample
-from guarantee.ledger import Draft, Ledger, Recorded, Request
+from guarantee.ledger import Ledger
+from guarantee.logged import Recorded
 from guarantee.merkle import Hash
 from guarantee.pseudonyms import Actor
 from guarantee.records import RecordType

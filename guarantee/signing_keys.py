@@ -9,9 +9,11 @@ from hashlib import sha256
 
 import rfc8785
 
+from guarantee.appending import Draft, Request
 from guarantee.bodies import DecisionSigned, KeyRegistered, VoteCast
 from guarantee.identity import Assurance
-from guarantee.ledger import Draft, Ledger, Recorded, Request
+from guarantee.ledger import Ledger
+from guarantee.logged import Recorded
 from guarantee.pseudonyms import Actor, KnownActor
 from guarantee.records import Header, RecordType
 from guarantee.signature import PublicKey, SignatureRefused, verify_attestation, verify_detached

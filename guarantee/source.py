@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 from sqlalchemy import Connection, LargeBinary, String, cast, select
 
 from guarantee.findings import CouldNotCheck
-from guarantee.ledger import tiles_of
+from guarantee.logged import tiles_of
 from guarantee.merkle import Hash
 from guarantee.store import BODIES, CHECKPOINTS, HEAD, RECORDS, SIGNED
 

@@ -5,10 +5,12 @@ The log decides what answers; every registry beside it is a projection.
 
 from dataclasses import dataclass
 
+from guarantee.appending import Draft, Request
 from guarantee.bodies import ModelPromoted, ModelRegistered, ModelResumed, ModelSuspended
 from guarantee.card import Card
 from guarantee.college_thread import missing_votes
-from guarantee.ledger import Draft, Ledger, Recorded, Request
+from guarantee.ledger import Ledger
+from guarantee.logged import Recorded
 from guarantee.pseudonyms import Actor
 from guarantee.records import RecordType
 from guarantee.refusals import NotServing, Suspended, UnknownModel

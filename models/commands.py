@@ -8,6 +8,7 @@ import typer
 from rich.table import Table
 
 from guarantee import versions
+from guarantee.appending import Draft
 from guarantee.bodies import CohortScored
 from guarantee.card import Card
 from guarantee.commands import (
@@ -21,7 +22,7 @@ from guarantee.commands import (
     refusing,
 )
 from guarantee.home import Home
-from guarantee.ledger import Draft, Ledger
+from guarantee.ledger import Ledger
 from guarantee.records import RecordType
 from models.errors import ModelsError
 

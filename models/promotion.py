@@ -4,7 +4,8 @@ import tempfile
 from pathlib import Path
 
 from guarantee.home import Home
-from guarantee.ledger import Ledger, Recorded
+from guarantee.ledger import Ledger
+from guarantee.logged import Recorded
 from guarantee.pseudonyms import Actor
 from guarantee.refusals import AlreadyDone
 from guarantee.situations import Verdict

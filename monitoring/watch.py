@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from guarantee.appending import Draft, Request
 from guarantee.bodies import DriftCleared, DriftDetected, FeatureDrift
 from guarantee.home import Home
-from guarantee.ledger import Draft, Ledger, Recorded, Request
+from guarantee.ledger import Ledger
+from guarantee.logged import Recorded
 from guarantee.pseudonyms import Actor
 from guarantee.records import RecordType
 from guarantee.versions import standing

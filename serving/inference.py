@@ -9,10 +9,11 @@ import numpy as np
 import xgboost
 
 from guarantee import dossier, versions
+from guarantee.appending import Request
 from guarantee.bodies import Answer, Body, DecisionSigned, InferenceMade
 from guarantee.card import Mode
 from guarantee.dossier import DossierView
-from guarantee.ledger import Request, now_ms
+from guarantee.ledger import now_ms
 from guarantee.pseudonyms import Actor
 from guarantee.records import pack_floats, unpack_floats
 from guarantee.refusals import AnswerWithheld, StepMissing, Suspended

@@ -11,16 +11,11 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from guarantee.access import NotEntitled, PurposeMissing
+from guarantee.appending import LedgerClosed, RequestConflict
 from guarantee.dossier import InvalidDecision
 from guarantee.draw import SampleRefused
 from guarantee.errors import GuaranteeError
-from guarantee.ledger import (
-    BodyMissing,
-    LedgerClosed,
-    LedgerUnavailable,
-    RequestConflict,
-    UnknownRecord,
-)
+from guarantee.logged import BodyMissing, LedgerUnavailable, UnknownRecord
 from guarantee.pseudonyms import (
     IdentityMismatch,
     IdentityMoved,

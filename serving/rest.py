@@ -9,8 +9,7 @@ from fastapi.responses import PlainTextResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel
 
-from guarantee import college, dossier, review, versions
-from guarantee import ledger as log
+from guarantee import appending, college, dossier, review, versions
 from guarantee.access import read_dossier
 from guarantee.bodies import (
     Corrected,
@@ -23,7 +22,7 @@ from guarantee.bodies import (
 from guarantee.card import Language, ModelName
 from guarantee.identity import Caller, Role
 from guarantee.leaflet import leaflet, leaflet_digest
-from guarantee.ledger import Recorded
+from guarantee.logged import Recorded
 from guarantee.refusals import NotServing
 from guarantee.signature import PublicKey
 from guarantee.signing_keys import register_key
@@ -134,11 +133,11 @@ class Retry:
         self._route = f"{request.method} {request.url.path}"
         self._key = key
 
-    def of(self, actor: str, body: BaseModel) -> log.Request | None:
+    def of(self, actor: str, body: BaseModel) -> appending.Request | None:
         """The request as the log remembers it."""
         if self._key is None:
             return None
-        return log.Request(
+        return appending.Request(
             actor=actor,
             route=self._route,
             key=self._key,

@@ -23,10 +23,11 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL
 
+from guarantee.appending import Draft
 from guarantee.bodies import PatientInformed, Recipient
 from guarantee.findings import Report
 from guarantee.home import Home
-from guarantee.ledger import Draft, Ledger
+from guarantee.ledger import Ledger
 from guarantee.rebuilt import rebuild
 from guarantee.records import RecordType
 from guarantee.replay import replay

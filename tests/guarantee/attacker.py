@@ -15,9 +15,10 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import ECB
 from sqlalchemy import delete, insert, select, update
 
+from guarantee.appending import write_tiles
 from guarantee.checkpoint import Signer
 from guarantee.home import Home
-from guarantee.ledger import _write_tiles, origin_of
+from guarantee.ledger import origin_of
 from guarantee.merkle import leaf_hash
 from guarantee.protocol import advance
 from guarantee.records import Header
@@ -89,7 +90,7 @@ def rewrite(home: Home, change: Change, *, signer: Ed25519PrivateKey | None = No
                         )
                     )
             state.flush()
-            _write_tiles(connection, edge)
+            write_tiles(connection, edge)
             size, root = edge.frontier.size, edge.frontier.root
             connection.execute(update(HEAD).values(size=size, root=root))
             if signer is not None:

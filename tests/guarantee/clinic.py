@@ -9,6 +9,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 
 from guarantee import college, dossier, versions
+from guarantee.appending import Request
 from guarantee.bodies import (
     Answer,
     Decision,
@@ -20,7 +21,8 @@ from guarantee.bodies import (
 from guarantee.card import Card, Code, Kind, Label, Mode, Regulatory, Reliance, Responsibility, Text
 from guarantee.home import Home
 from guarantee.identity import Caller, Patient, Profession, Role, ins_key
-from guarantee.ledger import Ledger, Recorded, Request
+from guarantee.ledger import Ledger
+from guarantee.logged import Recorded
 from guarantee.pseudonyms import Actor
 from guarantee.records import pack_floats
 from guarantee.signature import PublicKey

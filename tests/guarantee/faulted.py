@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from guarantee import ledger as ledgers
+from guarantee.appending import Request
 from guarantee.checkpoint import Signer, parse, verify_proof
 from guarantee.databases import StoreUnavailable
 from guarantee.home import Home
-from guarantee.ledger import LedgerUnavailable, Request, read_head, tiles_of
+from guarantee.logged import LedgerUnavailable, read_head, tiles_of
 from guarantee.merkle import leaf_hash
 from guarantee.store import Reader
 from guarantee.tiles import TileReader

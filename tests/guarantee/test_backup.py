@@ -42,7 +42,8 @@ from guarantee.bodies import (
 from guarantee.checkpoint import parse, verify, verify_proof
 from guarantee.home import Home
 from guarantee.identity import Caller, Role
-from guarantee.ledger import BodyMissing, Ledger
+from guarantee.ledger import Ledger
+from guarantee.logged import BodyMissing
 from guarantee.merkle import leaf_hash
 from guarantee.pseudonyms import UnknownPerson
 from guarantee.records import RecordType

@@ -8,9 +8,11 @@ import pytest
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from guarantee import college, versions
+from guarantee.appending import Draft, Request
 from guarantee.bodies import BackupTaken, KeyRegistered, ModelApproved, VoteCast
 from guarantee.identity import Profession, Role
-from guarantee.ledger import Draft, Ledger, Recorded, Request
+from guarantee.ledger import Ledger
+from guarantee.logged import Recorded
 from guarantee.pseudonyms import Actor
 from guarantee.records import RecordType
 from guarantee.refusals import AlreadyDone, NotAMember, OwnKeyNeeded, RoleRefused

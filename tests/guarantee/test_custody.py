@@ -11,10 +11,12 @@ from sqlalchemy import Connection, select
 
 from guarantee import custody, dossier
 from guarantee.access import patient_access
+from guarantee.appending import Draft, Request
 from guarantee.bodies import ErasureGround, Glass, HoldReason, PatientErased, PatientRectified
 from guarantee.home import Home
 from guarantee.identity import Patient, Role, ins_key
-from guarantee.ledger import Draft, Ledger, LedgerUnavailable, Request, now_ms
+from guarantee.ledger import Ledger, now_ms
+from guarantee.logged import LedgerUnavailable
 from guarantee.pseudonyms import (
     Actor,
     IdentityMismatch,

@@ -3,6 +3,7 @@
 import pytest
 
 from guarantee import college, dossier, versions
+from guarantee.appending import Request, RequestConflict
 from guarantee.bodies import (
     Corrected,
     Decision,
@@ -13,7 +14,6 @@ from guarantee.bodies import (
 )
 from guarantee.card import Mode
 from guarantee.identity import Profession, Role
-from guarantee.ledger import Request, RequestConflict
 from guarantee.pseudonyms import IdentityMismatch
 from guarantee.records import RecordType
 from guarantee.refusals import (

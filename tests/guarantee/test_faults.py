@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from guarantee.appending import Request
 from guarantee.home import Home
-from guarantee.ledger import Ledger, LedgerUnavailable, Request
+from guarantee.ledger import Ledger
+from guarantee.logged import LedgerUnavailable
 from guarantee.store import StoreUnavailable
 from guarantee.verify import verify_home
 from tests.guarantee.clinic import Clinic, check_ledger

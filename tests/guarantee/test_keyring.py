@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from sqlalchemy import update
 
 from guarantee import custody
+from guarantee.appending import Request
 from guarantee.bodies import KeyRotated
 from guarantee.home import Home
 from guarantee.identity import Role
 from guarantee.keyring import GivenKeys, KeyFiles, keyring_of
-from guarantee.ledger import Ledger, LedgerUnavailable, Request
+from guarantee.ledger import Ledger
+from guarantee.logged import LedgerUnavailable
 from guarantee.pseudonyms import UnknownPerson
 from guarantee.refusals import RoleRefused
 from guarantee.store import KEYS

@@ -13,10 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from guarantee import versions
+from guarantee.appending import LedgerClosed, Request
 from guarantee.checkpoint import parse_proof, verify_proof
 from guarantee.home import Home
 from guarantee.identity import Role
-from guarantee.ledger import Ledger, LedgerClosed, LedgerUnavailable, Request, UnknownRecord
+from guarantee.ledger import Ledger
+from guarantee.logged import LedgerUnavailable, UnknownRecord
 from guarantee.merkle import leaf_hash, verify_consistency
 from guarantee.records import RecordType
 from guarantee.refusals import AlreadyDone

@@ -6,6 +6,7 @@ from hashlib import sha256
 import pytest
 
 from guarantee import college, custody, dossier, review
+from guarantee.appending import Draft, Request
 from guarantee.bodies import (
     CaseReviewed,
     Concern,
@@ -26,7 +27,7 @@ from guarantee.draw import (
     check_sample,
 )
 from guarantee.identity import Role
-from guarantee.ledger import Draft, Recorded, Request
+from guarantee.logged import Recorded
 from guarantee.merkle import leaf_hash, root_of
 from guarantee.pseudonyms import Actor
 from guarantee.records import RecordType

@@ -8,7 +8,7 @@ from guarantee import dossier
 from guarantee.bodies import Decision, DecisionSigned
 from guarantee.card import Mode
 from guarantee.identity import Assurance
-from guarantee.ledger import Recorded
+from guarantee.logged import Recorded
 from guarantee.pseudonyms import KnownActor
 from guarantee.records import Header
 from guarantee.refusals import OwnKeyNeeded, StepMissing

@@ -18,7 +18,8 @@ from sqlalchemy import create_engine, delete, insert, inspect, select, text
 from guarantee import databases, migrations
 from guarantee.databases import parse_url
 from guarantee.home import Home
-from guarantee.ledger import Ledger, LedgerUnavailable, UnknownRecord
+from guarantee.ledger import Ledger
+from guarantee.logged import LedgerUnavailable, UnknownRecord
 from guarantee.refusals import UnknownDossier
 from guarantee.situations import Dossier
 from guarantee.store import (

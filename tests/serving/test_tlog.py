@@ -12,10 +12,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from guarantee.appending import Draft
 from guarantee.bodies import CohortScored
 from guarantee.checkpoint import parse, parse_proof, verify
 from guarantee.identity import Caller, Role
-from guarantee.ledger import Draft, Ledger
+from guarantee.ledger import Ledger
 from guarantee.merkle import leaf_hash, root_of
 from guarantee.records import RecordType
 from tests.serving.conftest import MODEL, Service

@@ -1,0 +1,133 @@
+"""What the log holds, as its tables give it to whoever reads or appends."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, LargeBinary, cast, select
+
+from guarantee.errors import GuaranteeError
+from guarantee.merkle import Hash
+from guarantee.records import Header, MalformedRecord
+from guarantee.situations import Dossier, Step
+from guarantee.store import BODIES, HEAD, RECORDS, STATES, TILES
+
+
+class LedgerError(GuaranteeError):
+    """The log refuses or cannot do something that is no step of the protocol."""
+
+
+class LedgerUnavailable(LedgerError):
+    """Outcome unknown; retry with the same idempotency key, a repeat is recorded once."""
+
+
+class ForeignLog(LedgerUnavailable):
+    """The database holds another log than the one that this key signs; nothing was recorded."""
+
+
+class UnknownRecord(LedgerError):
+    """The log holds no such record."""
+
+
+class BodyMissing(LedgerError):
+    """The vault no longer holds the record's body."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """A record that survives power loss.
+
+    Attributes:
+        index: Its zero-based place in the log.
+        repeated: Whether an earlier request under the same idempotency key recorded it.
+    """
+
+    header: Header
+    index: int
+    repeated: bool = False
+
+    @property
+    def id(self) -> str:
+        """The record's id."""
+        return self.header.id
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """So many records, under this root."""
+
+    size: int
+    root: Hash
+
+
+def read_head(connection: Connection, origin: str) -> Head:
+    """The head's row, of the log of that name.
+
+    Raises:
+        LedgerUnavailable: There is none, or more than one.
+        ForeignLog: It is another log's.
+    """
+    rows = connection.execute(select(HEAD)).all()
+    if len(rows) != 1:
+        raise LedgerUnavailable("the database does not hold one head: verify it, or restore it")
+    if rows[0].origin != origin:
+        # After a restore a process that still has the old key must sign nothing with it.
+        raise ForeignLog(
+            f"the database holds log {rows[0].origin}, the key at hand is that of {origin}: "
+            "after a restore, start again what serves; or put the log's key back"
+        )
+    return Head(rows[0].size, rows[0].root)
+
+
+def tiles_of(connection: Connection) -> Callable[[int, int], bytes]:
+    """A reader of the stored tiles; a missing one is empty."""
+
+    def read(level: int, index: int) -> bytes:
+        statement = select(cast(TILES.c.hashes, LargeBinary)).where(
+            TILES.c.level == level, TILES.c.position == index
+        )
+        return connection.scalar(statement) or b""
+
+    return read
+
+
+def withheld_of(connection: Connection, pseudonym: str, model: str) -> bool:
+    """Whether an answer of that model on that patient is withheld."""
+    statement = (
+        select(RECORDS.c.id)
+        .join(BODIES, BODIES.c.record_id == RECORDS.c.id)
+        .join(STATES, (STATES.c.kind == Dossier.__name__) & (STATES.c.key == RECORDS.c.id))
+        .where(
+            BODIES.c.key_id == pseudonym,
+            RECORDS.c.model == model,
+            STATES.c.step == Step.WITHHELD.value,
+        )
+        .limit(1)
+    )
+    return connection.scalar(statement) is not None
+
+
+def recorded_in(connection: Connection, record_id: str, *, repeated: bool = False) -> Recorded:
+    """The record of that id.
+
+    Raises:
+        UnknownRecord: The log holds no such record.
+    """
+    row = connection.execute(
+        select(RECORDS.c.position, RECORDS.c.header).where(RECORDS.c.id == record_id)
+    ).one_or_none()
+    if row is None:
+        raise UnknownRecord("the log holds no such record")
+    found = decoded(row.position, row.header)
+    return Recorded(header=found.header, index=found.index, repeated=repeated)
+
+
+def decoded(index: int, header: bytes) -> Recorded:
+    """A row of the log as a record.
+
+    Raises:
+        LedgerError: The row was altered.
+    """
+    try:
+        return Recorded(header=Header.decode(header), index=index)
+    except MalformedRecord as error:
+        raise LedgerError(f"record {index} was altered: verify the log") from error
