@@ -13,7 +13,7 @@ from guarantee.backup import take_backup
 from guarantee.home import Home
 from guarantee.identity import Caller, Role
 from guarantee.ledger import Ledger
-from guarantee.logged import ForeignLog
+from guarantee.logged import ForeignLog, LedgerUnavailable
 from guarantee.records import RecordType
 from guarantee.restore import restore
 from tests.guarantee.clinic import Clinic, caller, check_ledger
@@ -46,7 +46,7 @@ def test_a_machine_that_still_has_the_old_key_signs_nothing_after_a_restore(
     size = elsewhere.ledger.head().size
     clinic.ledger.close()
     restore(clinic.home, file, identify=by_operator, force=True)
-    with pytest.raises(ForeignLog):
+    with pytest.raises(LedgerUnavailable, match="start again what serves"):
         elsewhere.infer(information)
     with pytest.raises(ForeignLog):
         elsewhere.ledger.checkpoint()
