@@ -26,19 +26,25 @@ from guarantee.errors import GuaranteeError
 from guarantee.identity import Assurance, Caller, Patient
 from guarantee.leaflet import leaflet_digest
 from guarantee.ledger import Ledger
-from guarantee.logged import BodyMissing, Recorded, UnknownRecord, withheld_of
+from guarantee.logged import BodyMissing, Recorded, UnknownRecord, informations_in, withheld_of
 from guarantee.pseudonyms import Actor, UnknownPerson
 from guarantee.records import Header, RecordType
 from guarantee.refusals import (
     AnswerWithheld,
     Erased,
+    InformedMeanwhile,
     NotInformed,
     Objected,
     StepMissing,
     UnknownDossier,
     UnknownInformation,
 )
-from guarantee.signature import SignatureRefused, verify_detached
+from guarantee.signature import (
+    PublicKey,
+    SignatureRefused,
+    verify_attestation,
+    verify_detached,
+)
 from guarantee.signing_keys import decision_payload, own_key
 from guarantee.situations import Dossier, Gate, Information, Step
 from guarantee.versions import RegisteredVersion, registered_version, standing
@@ -62,7 +68,7 @@ class Informed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One record of a dossier with what it says; no body while the answer is withheld."""
+    """One record of a dossier with what it says; no body while an answer is withheld."""
 
     recorded: Recorded
     body: Body | None
@@ -74,7 +80,8 @@ class DossierView:
 
     Attributes:
         step: Where the dossier stands.
-        inference: What was asked and answered; none while the answer is withheld.
+        inference: What was asked and answered; none while it is withheld, or another answer of
+            the model on this patient is.
     """
 
     id: str
@@ -89,7 +96,7 @@ class DossierView:
     @property
     def withheld(self) -> bool:
         """Whether nobody may see the answer yet."""
-        return self.step is Step.WITHHELD
+        return self.inference is None
 
 
 def inform(
@@ -196,23 +203,36 @@ def object_to_use(
         UnknownInformation: The log holds no such information.
     """
     pseudonym = _patient_of(ledger, information_id)
-    informations = [
-        recorded.id
-        for kind in (RecordType.PATIENT_INFORMED, RecordType.INFORMATION_DEFERRED)
-        for recorded in ledger.of_patient(pseudonym, kind)
-    ]
-    recorded = ledger.record(
-        Draft(
+    while True:
+        informations = tuple(recorded.id for recorded in _informations(ledger, pseudonym))
+
+        def act(connection: Connection, _: Header, ended: tuple[str, ...] = informations) -> None:
+            if informations_in(connection, pseudonym) != len(ended):
+                raise InformedMeanwhile("the patient was informed anew in the meantime")
+
+        draft = Draft(
             type=RecordType.PATIENT_OBJECTED,
             actor=actor,
             outcome=Gate.OBJECTED,
             body=objection,
             sealed_for=pseudonym,
-            follows=tuple(informations),
-        ),
-        request,
-    )
-    return Informed(recorded=recorded, pseudonym=pseudonym)
+            follows=informations,
+            act=act,
+        )
+        try:
+            recorded = ledger.record(draft, request)
+        except InformedMeanwhile:
+            # An objection that missed the newest information would end nothing.
+            continue
+        return Informed(recorded=recorded, pseudonym=pseudonym)
+
+
+def _informations(ledger: Ledger, pseudonym: str) -> list[Recorded]:
+    return [
+        recorded
+        for kind in (RecordType.PATIENT_INFORMED, RecordType.INFORMATION_DEFERRED)
+        for recorded in ledger.of_patient(pseudonym, kind)
+    ]
 
 
 def check_informed(ledger: Ledger, information_id: str, model: str, *, at: int) -> str:
@@ -337,6 +357,7 @@ def sign_decision(
         SignatureRefused: No key is registered, or it did not sign this decision.
         UnknownDossier: No such inference.
         StepMissing: The answer is withheld: a first read is missing.
+        AnswerWithheld: Another answer on this patient is: its first read is missing.
         AlreadyDone: A decision stands.
         InvalidDecision: Label and decision contradict each other.
     """
@@ -346,6 +367,14 @@ def sign_decision(
     label = _decided_label(ledger, view, decision, label, reason)
     if caller.attestation is None or caller.issuer_key is None:
         raise SignatureRefused("nothing attests who decides: act with a token")
+    # As the verifier will: a clock that stands apart from the issuer's is refused, not recorded.
+    verify_attestation(
+        caller.attestation,
+        PublicKey.parse(caller.issuer_key),
+        issuer=caller.issuer,
+        subject=caller.subject,
+        at=ledger.now(),
+    )
     body = DecisionSigned(
         decision=decision,
         label=label,
@@ -404,6 +433,10 @@ def _decided_label(
     ledger: Ledger, view: DossierView, decision: Decision, label: str | None, reason: str | None
 ) -> str | None:
     if view.inference is None:
+        if view.step is Step.ANSWERED:
+            raise AnswerWithheld(
+                "another answer on this patient is withheld: its FirstRead is missing"
+            )
         return label
     label = _label_of(view.inference.answer, decision, label, reason)
     if label is not None:
@@ -511,7 +544,8 @@ def correct(
 def open_dossier(ledger: Ledger, dossier: str) -> DossierView:
     """One inference and all that followed, each body checked against its header.
 
-    While the answer is withheld, the inference's body stays closed.
+    While the answer is withheld, or another one of the model on this patient, every body stays
+    closed: the one would tell the other.
 
     Whoever lets a person read goes through `access.read_dossier`.
 
@@ -521,15 +555,11 @@ def open_dossier(ledger: Ledger, dossier: str) -> DossierView:
         VaultError: A stored body or key was altered.
     """
     situation = _situation(ledger, dossier)
-    withheld = situation.step is Step.WITHHELD
     try:
+        patient = ledger.sealed_for(dossier)
+        withheld = patient is not None and ledger.withheld_of(patient, situation.model)
         events = tuple(
-            Event(
-                recorded=recorded,
-                body=None
-                if withheld and recorded.header.type is RecordType.INFERENCE_MADE
-                else ledger.open_body(recorded),
-            )
+            Event(recorded=recorded, body=None if withheld else ledger.open_body(recorded))
             for recorded in ledger.thread(dossier)
         )
     except (BodyMissing, UnknownPerson):

@@ -90,6 +90,7 @@ class Ledger:
         self.people = Pseudonyms(store, keyring)
         self.verifier_key: VerifierKey = signer.verifier_key
         self._signer = signer
+        self._clock = clock
         self._tenancy: Tenancy | None = None
         with store.writing() as connection:
             if connection.scalar(select(HEAD.c.size)) is None:
@@ -173,6 +174,10 @@ class Ledger:
             RequestConflict: The key was used for another request.
         """
         return self._appender.repeated(request)
+
+    def now(self) -> int:
+        """The log's clock: milliseconds since 1970, UTC."""
+        return self._clock()
 
     # Reading
 

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, LargeBinary, cast, select
+from sqlalchemy import Connection, LargeBinary, cast, func, select
 
 from guarantee.errors import GuaranteeError
 from guarantee.merkle import Hash
-from guarantee.records import Header, MalformedRecord
+from guarantee.records import Header, MalformedRecord, RecordType
 from guarantee.situations import Dossier, Step
 from guarantee.store import BODIES, HEAD, RECORDS, STATES, TILES
 
@@ -104,6 +104,18 @@ def withheld_of(connection: Connection, pseudonym: str, model: str) -> bool:
         .limit(1)
     )
     return connection.scalar(statement) is not None
+
+
+def informations_in(connection: Connection, pseudonym: str) -> int:
+    """How many informations of that patient the log holds."""
+    kinds = (RecordType.PATIENT_INFORMED.value, RecordType.INFORMATION_DEFERRED.value)
+    statement = (
+        select(func.count())
+        .select_from(BODIES)
+        .join(RECORDS, RECORDS.c.id == BODIES.c.record_id)
+        .where(BODIES.c.key_id == pseudonym, RECORDS.c.type.in_(kinds))
+    )
+    return int(connection.scalar(statement) or 0)
 
 
 def recorded_in(connection: Connection, record_id: str, *, repeated: bool = False) -> Recorded:

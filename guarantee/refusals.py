@@ -27,6 +27,10 @@ class AnswerWithheld(ProtocolError):
     """Another answer on this patient is withheld: this one must be, too."""
 
 
+class InformedMeanwhile(ProtocolError):
+    """The patient was informed anew while their objection was written: object again."""
+
+
 class StepMissing(ProtocolError):
     """An earlier step of the dossier was not taken; the message names it."""
 

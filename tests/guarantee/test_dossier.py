@@ -1,5 +1,7 @@
 """The clinical thread: what may follow what, and what is refused with the step that is missing."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from guarantee import college, dossier, versions
@@ -31,7 +33,8 @@ from guarantee.refusals import (
     UnknownInformation,
     UnknownModel,
 )
-from guarantee.situations import Step
+from guarantee.signature import SignatureRefused
+from guarantee.situations import Gate, Information, Step
 from tests.guarantee.clinic import CARD, Clinic, patient
 
 NOBODY = "00000000-0000-7000-8000-000000000000"
@@ -144,6 +147,49 @@ def test_while_one_answer_is_withheld_the_next_on_that_patient_is_too(clinic: Cl
         clinic.ledger, clinic.clinician, dossier=inference, read=FirstRead(label="LUNG")
     )
     assert dossier.mode_for(clinic.ledger, pseudonym, CARD.name, Mode.SHOWN) is Mode.SHOWN
+
+
+def test_no_answer_tells_another_one_that_is_withheld(clinic: Clinic) -> None:
+    seen = clinic.infer(clinic.inform()).id
+    first = clinic.infer(clinic.inform(), mode=Mode.WITHHELD).id
+    second = clinic.infer(clinic.inform(), mode=Mode.WITHHELD).id
+    read = FirstRead(label="LUNG")
+    dossier.read_first(clinic.ledger, clinic.clinician, dossier=second, read=read)
+    for closed in (seen, first, second):
+        view = dossier.open_dossier(clinic.ledger, closed)
+        assert view.withheld
+        assert {event.body for event in view.events} == {None}
+    with pytest.raises(AnswerWithheld, match="FirstRead"):
+        clinic.decide(second)
+    dossier.read_first(clinic.ledger, clinic.clinician, dossier=first, read=read)
+    for opened in (seen, first, second):
+        assert not dossier.open_dossier(clinic.ledger, opened).withheld
+        clinic.decide(opened)
+
+
+def test_an_objection_ends_what_was_informed_while_it_was_written(clinic: Clinic) -> None:
+    informations = [clinic.inform(1)]
+    with ThreadPoolExecutor(2) as pool:
+        informing = [pool.submit(clinic.inform, 1) for _ in range(30)]
+        objected = dossier.object_to_use(
+            clinic.ledger,
+            clinic.clinician,
+            information_id=informations[0],
+            objection=objection(),
+        )
+        informations += [future.result() for future in informing]
+    for information in informations:
+        situation = clinic.ledger.get(Information, information)
+        assert situation is not None
+        before = clinic.ledger.find(information).index < objected.recorded.index
+        assert (situation.step is Gate.OBJECTED) == before
+
+
+def test_a_decision_whose_attestation_was_not_valid_then_is_refused(clinic: Clinic) -> None:
+    inference = clinic.infer(clinic.inform()).id
+    clinic.ledger._clock = lambda: 1_000_000  # a clock set back
+    with pytest.raises(SignatureRefused, match="not valid"):
+        clinic.decide(inference)
 
 
 @pytest.mark.parametrize(
