@@ -24,7 +24,7 @@ from guarantee.protocol import advance
 from guarantee.records import Header
 from guarantee.refusals import ProtocolError
 from guarantee.state import StoredState
-from guarantee.store import BODIES, HEAD, KEYS, RECORDS, SIGNED, STATES, TILES, Store
+from guarantee.store import BODIES, HEAD, KEYS, RECORDS, SIGNED, STATES, TILES, Reader, Store
 from guarantee.tiles import Edge
 from guarantee.vault import COMMITMENT_TAG, MasterKey, secret_file, signing_key
 
@@ -111,7 +111,7 @@ def master_key(home: Home) -> MasterKey:
 
 
 def patient_key(home: Home, key_id: str) -> bytes:
-    store = Store(home.database)
+    store = Reader.open(home.database)
     with store.reading() as connection:
         wrapped = connection.scalar(select(KEYS.c.wrapped).where(KEYS.c.id == key_id))
     store.close()
