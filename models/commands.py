@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from pydantic import ValidationError
 from rich.table import Table
 
 from guarantee import versions
@@ -28,6 +29,7 @@ from models.errors import ModelsError
 
 if TYPE_CHECKING:
     from models.evaluation import Evaluation
+    from models.registry import Registration
     from models.served import ServedModel
 
 app = typer.Typer(
@@ -36,6 +38,10 @@ app = typer.Typer(
 
 NameArgument = Annotated[str, typer.Argument(help="The model's name.")]
 _OURS = (ModelsError,)
+
+
+class NotACard(ModelsError):
+    """A file is not a model's card; the message names each field at fault, and no value."""
 
 
 @app.command(epilog="Example: garant models train tumour-origin-microarray --cohort gcm")
@@ -88,12 +94,35 @@ def _card(path: Path, name: str) -> Card:
     try:
         card = Card.model_validate_json(path.read_bytes())
     except OSError as cause:
-        raise typer.BadParameter(f"{path}: {cause.strerror}") from cause
-    except ValueError as cause:
-        raise typer.BadParameter(f"{path} is not a card: {cause}") from cause
+        raise NotACard(f"{path}: {cause.strerror}") from cause
+    except ValidationError as cause:
+        lines = [
+            f"  {'.'.join(map(str, error['loc'])) or 'the whole'}: {error['msg']}"
+            for error in cause.errors(include_url=False, include_context=False, include_input=False)
+        ]
+        raise NotACard("\n".join([f"{path} is not a card:", *lines])) from cause
     if card.name != name:
-        raise typer.BadParameter(f"the card is of {card.name}, not of {name}")
+        raise NotACard(f"{path} is the card of {card.name}, not of {name}")
     return card
+
+
+@app.command("card", epilog="Example: garant models card tumour-origin-microarray > card.json")
+def card_(
+    name: NameArgument,
+    version: Annotated[
+        str | None, typer.Option(help="A registered version; the recipe's card by default.")
+    ] = None,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Print a card as JSON: a recipe's, or a registered version's; yours can start from it."""
+    from models import tumour_origin
+
+    with refusing(_OURS):
+        if version is None and name in tumour_origin.RECIPES:
+            card = tumour_origin.recipe(name).card()
+        else:
+            card = _version_files(home, name, version)[1]
+    typer.echo(card.model_dump_json(indent=2))
 
 
 @app.command(
@@ -168,18 +197,12 @@ def show(
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Show a version's card and measured figures."""
-    import tempfile
-
     from guarantee.card import Language
-    from models import bundle, registry
 
-    at = home
     if lang not in set(Language):
         raise typer.BadParameter("lang is fr or en")
-    with refusing(_OURS), tempfile.TemporaryDirectory() as scratch:
-        registration = registry.registration(at, name, version)
-        folder = registry.fetch(at, registration, Path(scratch))
-        card, figures = bundle.read_card(folder), bundle.read_evaluation(folder)
+    with refusing(_OURS):
+        registration, card, figures = _version_files(home, name, version)
     language = Language(lang)
     table = Table(show_header=False, title=card.title.in_language(language))
     for row in ("intended_use", "population", "not_for", "provenance", "limits"):
@@ -194,6 +217,20 @@ def show(
     # Not in the table, which would cut it.
     typer.echo(f"digest {registration.digest}")
     _print_figures(name, figures)
+
+
+def _version_files(
+    home: Home, name: str, version: str | None
+) -> "tuple[Registration, Card, Evaluation]":
+    """A registered version, its card and its figures; the latest version by default."""
+    import tempfile
+
+    from models import bundle, registry
+
+    with tempfile.TemporaryDirectory() as scratch:
+        registration = registry.registration(home, name, version)
+        folder = registry.fetch(home, registration, Path(scratch))
+        return registration, bundle.read_card(folder), bundle.read_evaluation(folder)
 
 
 def _print_figures(name: str, evaluation: "Evaluation") -> None:
@@ -345,7 +382,7 @@ def score(
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Evaluate a model on a file; its output is not for care."""
-    from models.scoring import score
+    from models.scoring import UnwritableOutput, score
 
     at = home
     with refusing(_OURS), acting(context, home, token) as (ledger, actor):
@@ -368,7 +405,7 @@ def score(
                         )
                     )
         except OSError as cause:
-            raise typer.BadParameter(f"{target} cannot be written: {cause.strerror}") from cause
+            raise UnwritableOutput(f"{target} cannot be written: {cause.strerror}") from cause
     out.print(
         f"Record {recorded.id}: {scored.cases} profiles scored with {name} {model.version}, "
         "not for care.",

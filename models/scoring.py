@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from models import tables
 from models.cohorts import COLUMNS
 from models.contract import InvalidFeature, NoKnownFeature, Profile
+from models.errors import ModelsError
 from models.served import Flag, ServedModel
 from models.tables import MalformedTable, Part
 
@@ -24,6 +25,10 @@ from models.tables import MalformedTable, Part
 Progress = Callable[[int, int | None], None]
 
 _OUTPUT: Final = ("id", "label", "probability", "ranking", "prediction_set", "flags")
+
+
+class UnwritableOutput(ModelsError):
+    """The output cannot be written there; the message says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,14 +53,20 @@ def score(
 
     In the block the caller records the evaluation: nothing leaves unrecorded, and on any error
     `target` stays as it was. Columns named label, patient, date and site are passed over, as in
-    a cohort file; every other column after the first is a feature.
+    a cohort file; every other column after the first is a feature. Ids come out as they came in,
+    even where a spreadsheet would take one for a formula: open a stranger's CSV as text.
 
     Raises:
+        UnwritableOutput: `target` is `source`, or its folder is not there.
         UnreadableTable: The file cannot be read.
         MalformedTable: A cell, row or column cannot be used; names it.
         NoKnownFeature: No column is a feature of the model.
         OSError: `target` cannot be written.
     """
+    if target.exists() and source.exists() and target.samefile(source):
+        raise UnwritableOutput(f"{target} is the input itself: name another file for the output")
+    if not target.parent.is_dir():
+        raise UnwritableOutput(f"{target} cannot be written: there is no folder {target.parent}")
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
         draft = Path(scratch) / target.name
         missing: dict[str, int] = {}

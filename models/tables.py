@@ -242,8 +242,9 @@ def _number(text: str, column: str, row: int) -> float:
     except ValueError:
         # The cause holds the cell, which may be about a patient.
         raise _not_a_number(column, row) from None
-    # Python takes "nan", "inf" and "1_000" for numbers; a laboratory does not mean them.
-    if not np.isfinite(value) or "_" in text:
+    # Python takes "nan", "inf", "1_000" and other scripts' digits for numbers; a laboratory
+    # does not mean the first three, and who reads the file may not read the last.
+    if not np.isfinite(value) or "_" in text or not text.isascii():
         raise _not_a_number(column, row)
     return value
 

@@ -1,6 +1,7 @@
 """The commands, as a data scientist and a college type them."""
 
 import csv
+import json
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from guarantee import college
+from guarantee.card import Card
 from guarantee.home import Home
 from guarantee.identity import Caller, Profession, Role
 from guarantee.ledger import Ledger
@@ -63,7 +65,7 @@ def test_every_command_shows_an_example() -> None:
         name or (command.callback.__name__ if command.callback else "")
         for name, command in zip(names, app.registered_commands, strict=True)
     ]
-    assert len(named) == 10
+    assert len(named) == 11
     for name in named:
         shown = runner.invoke(app, [name, "--help"])
         assert shown.exit_code == 0, name
@@ -93,6 +95,33 @@ def test_a_model_of_ones_own_is_trained_on_a_file_and_registered(
     shown = said(house, "show", "own-model", "--lang", "fr")
     assert "Recherche" in shown
     assert "mots" in shown
+    assert Card.model_validate_json(said(house, "card", "own-model")).name == "own-model"
+
+
+def test_the_card_of_a_recipe_starts_another_and_a_wrong_one_names_each_field(
+    house: Home, tmp_path: Path
+) -> None:
+    printed = json.loads(said(house, "card", "tumour-origin-microarray"))
+    printed["lapse_hours"] = "soon 42"
+    printed["regulatory"]["ce_marked"] = "perhaps 42"
+    del printed["leaflet"]
+    card = tmp_path / "card.json"
+    card.write_text(json.dumps(printed))
+    refused = run(house, "train", printed["name"], "--card", str(card), "--cohort", "gcm")
+    assert refused.exit_code == 1
+    first, *lines = refused.output.splitlines()
+    assert first.startswith("refused (NotACard)")
+    assert [line.split(":")[0].strip() for line in lines] == [
+        "regulatory.ce_marked",
+        "leaflet",
+        "lapse_hours",
+    ]
+    assert "42" not in "".join(lines)
+    assert "http" not in refused.output
+    card.write_text("{")
+    refused = run(house, "train", printed["name"], "--card", str(card), "--cohort", "gcm")
+    assert len(refused.output.splitlines()) == 2
+    assert run(house, "train", "m", "--card", str(tmp_path / "absent.json")).exit_code == 1
 
 
 def test_a_version_is_proposed_promoted_suspended_resumed_and_its_history_told(
@@ -136,6 +165,12 @@ def test_a_version_is_proposed_promoted_suspended_resumed_and_its_history_told(
     assert "row 2, column “gene 1”" in refused.output.replace("\n", " ")
     assert "42" not in refused.output
     assert not target.exists()
+    source.write_text("id,gene 0,gene 1\na,8,5\n")
+    for wrong in source, tmp_path / "absent" / "out.csv", tmp_path:
+        refused = run(house, *score[:-1], str(wrong), "--token", "data_scientist")
+        assert refused.exit_code == 1, wrong
+        assert "UnwritableOutput" in refused.output
+    assert source.read_text() == "id,gene 0,gene 1\na,8,5\n"
 
 
 def test_an_unknown_model_is_refused_in_one_line(house: Home) -> None:

@@ -12,7 +12,7 @@ import pytest
 from models.cohorts import Cohort
 from models.contract import NoKnownFeature
 from models.errors import ModelsError
-from models.scoring import Scored, score
+from models.scoring import Scored, UnwritableOutput, score
 from models.served import ServedModel
 from models.tables import MalformedTable, UnreadableTable
 
@@ -81,6 +81,7 @@ def test_missing_features_are_allowed_counted_and_flagged(
     ("lines", "error", "where"),
     [
         ([HEADER, "a,1,2,3,4,5,6", "b,1,2,x42,4,5,6"], MalformedTable, "row 2, column “gene 2”"),
+        ([HEADER, "a,1,2,3,4,5,6", "b,1,2,٧,4,5,6"], MalformedTable, "row 2, column “gene 2”"),
         ([HEADER, "a,1,2,3,4,5,6", "b,1,2,42,4,5,6"], MalformedTable, "row 2, column “gene 2”"),
         ([HEADER, "a,1,2,3,4,5,6", "a,1,2,3,4,5,6"], MalformedTable, "row 2, column “sample”"),
         ([HEADER, "a,1,2,3,4,5,6", "b,,,,,,"], MalformedTable, "row 2: every feature is missing"),
@@ -113,3 +114,20 @@ def test_an_unreadable_file_and_a_failed_record_leave_an_older_output_alone(
     with pytest.raises(ConnectionError), score(served, source, target):
         raise ConnectionError
     assert target.read_text() == "older"
+
+
+def test_ids_come_out_as_they_came_in(served: ServedModel, tmp_path: Path) -> None:
+    source = write(tmp_path / "in.csv", HEADER, "=1+1,5,5,5,5,5,5", "@x,5,5,5,5,5,5")
+    scored(served, source, tmp_path / "out.csv")
+    with (tmp_path / "out.csv").open(newline="") as lines:
+        assert [row["id"] for row in csv.DictReader(lines)] == ["=1+1", "@x"]
+
+
+def test_the_input_is_not_written_over_by_whatever_name(
+    served: ServedModel, tmp_path: Path
+) -> None:
+    source = write(tmp_path / "in.csv", HEADER, "a,1,2,3,4,5,6")
+    (tmp_path / "link.csv").symlink_to(source)
+    for target in source, tmp_path / "link.csv":
+        with pytest.raises(UnwritableOutput, match="input"), score(served, source, target):
+            pass
