@@ -166,8 +166,12 @@ def export(
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Write the whole log into one file that a college verifies alone; no key leaves with it."""
-    with refusing(), bar("exporting") as progress, reading(home) as log:
-        size = write_export(log, file, progress)
+    with refusing():
+        if not home.lacks_log:
+            # A log that is never idle is signed for its home only when it is opened.
+            Ledger.open(home).close()
+        with bar("exporting") as progress, reading(home) as log:
+            size = write_export(log, file, progress)
     out.print(f"{file}: {size} records", markup=False, highlight=False)
 
 
