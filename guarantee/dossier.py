@@ -80,8 +80,8 @@ class DossierView:
 
     Attributes:
         step: Where the dossier stands.
-        inference: What was asked and answered; none while it is withheld, or another answer of
-            the model on this patient is.
+        inference: What was asked and answered; none while it is withheld, or an earlier answer
+            of the model on this patient is.
     """
 
     id: str
@@ -435,7 +435,7 @@ def _decided_label(
     if view.inference is None:
         if view.step is Step.ANSWERED:
             raise AnswerWithheld(
-                "another answer on this patient is withheld: its FirstRead is missing"
+                "an earlier answer on this patient is withheld: its FirstRead is missing"
             )
         return label
     label = _label_of(view.inference.answer, decision, label, reason)
@@ -544,8 +544,8 @@ def correct(
 def open_dossier(ledger: Ledger, dossier: str) -> DossierView:
     """One inference and all that followed, each body checked against its header.
 
-    While the answer is withheld, or another one of the model on this patient, every body stays
-    closed: the one would tell the other.
+    While the answer is withheld, or an earlier one of the model on this patient, every body stays
+    closed: a second inference would tell the first one's answer.
 
     Whoever lets a person read goes through `access.read_dossier`.
 
@@ -557,7 +557,8 @@ def open_dossier(ledger: Ledger, dossier: str) -> DossierView:
     situation = _situation(ledger, dossier)
     try:
         patient = ledger.sealed_for(dossier)
-        withheld = patient is not None and ledger.withheld_of(patient, situation.model)
+        place = ledger.find(dossier).index
+        withheld = patient is not None and ledger.withheld_of(patient, situation.model, up_to=place)
         events = tuple(
             Event(recorded=recorded, body=None if withheld else ledger.open_body(recorded))
             for recorded in ledger.thread(dossier)
@@ -587,11 +588,14 @@ class Seen:
 
     Attributes:
         index: Its place in the log.
+        patient: Tells the patients of one call of `window` apart, from 0; of another call, or
+            to the outside, it says nothing.
         at: Milliseconds since 1970, UTC.
         profile: Base64 float32, (n_features,); NaN where missing.
     """
 
     index: int
+    patient: int
     at: int
     model_version: str
     profile: str
@@ -603,19 +607,22 @@ def window(
 ) -> list[Seen]:
     """The last `count` inferences of a model, oldest first; erased ones are left out."""
     seen = []
+    patients: dict[str, int] = {}
     for recorded in ledger.latest(RecordType.INFERENCE_MADE, model=model, count=count):
         version = recorded.header.model_version or ""
         if model_version not in (None, version):
             continue
         try:
             body = ledger.open_as(recorded, InferenceMade)
-        except (BodyMissing, UnknownPerson):
+            pseudonym = _patient_of(ledger, body.information_id)
+        except (BodyMissing, UnknownPerson, Erased):
             if _is_erased(ledger, recorded.header.follows[0]):
                 continue
             raise
         seen.append(
             Seen(
                 index=recorded.index,
+                patient=patients.setdefault(pseudonym, len(patients)),
                 at=recorded.header.time,
                 model_version=version,
                 profile=body.profile,

@@ -284,10 +284,10 @@ class Ledger:
         """The records of one dossier, in their order."""
         return self._select(RECORDS.c.dossier == dossier)
 
-    def withheld_of(self, pseudonym: str, model: str) -> bool:
-        """Whether an answer of that model on that patient is withheld."""
+    def withheld_of(self, pseudonym: str, model: str, *, up_to: int | None = None) -> bool:
+        """Whether an answer of that model on that patient is withheld, up to a place in the log."""
         with self.store.reading() as connection:
-            return withheld_of(connection, pseudonym, model)
+            return withheld_of(connection, pseudonym, model, up_to=up_to)
 
     def of_patient(self, pseudonym: str, kind: RecordType) -> list[Recorded]:
         """The records of one kind sealed for one patient, in their order."""

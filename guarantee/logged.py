@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, LargeBinary, cast, func, select
+from sqlalchemy import Connection, LargeBinary, cast, func, select, true
 
 from guarantee.errors import GuaranteeError
 from guarantee.merkle import Hash
@@ -90,8 +90,10 @@ def tiles_of(connection: Connection) -> Callable[[int, int], bytes]:
     return read
 
 
-def withheld_of(connection: Connection, pseudonym: str, model: str) -> bool:
-    """Whether an answer of that model on that patient is withheld."""
+def withheld_of(
+    connection: Connection, pseudonym: str, model: str, *, up_to: int | None = None
+) -> bool:
+    """Whether an answer of that model on that patient is withheld, up to a place in the log."""
     statement = (
         select(RECORDS.c.id)
         .join(BODIES, BODIES.c.record_id == RECORDS.c.id)
@@ -100,6 +102,7 @@ def withheld_of(connection: Connection, pseudonym: str, model: str) -> bool:
             BODIES.c.key_id == pseudonym,
             RECORDS.c.model == model,
             STATES.c.step == Step.WITHHELD.value,
+            true() if up_to is None else RECORDS.c.position <= up_to,
         )
         .limit(1)
     )

@@ -149,22 +149,23 @@ def test_while_one_answer_is_withheld_the_next_on_that_patient_is_too(clinic: Cl
     assert dossier.mode_for(clinic.ledger, pseudonym, CARD.name, Mode.SHOWN) is Mode.SHOWN
 
 
-def test_no_answer_tells_another_one_that_is_withheld(clinic: Clinic) -> None:
-    seen = clinic.infer(clinic.inform()).id
+def test_no_second_answer_tells_the_first_one_that_is_withheld(clinic: Clinic) -> None:
     first = clinic.infer(clinic.inform(), mode=Mode.WITHHELD).id
     second = clinic.infer(clinic.inform(), mode=Mode.WITHHELD).id
+    third = clinic.infer(clinic.inform(), mode=Mode.WITHHELD).id
     read = FirstRead(label="LUNG")
     dossier.read_first(clinic.ledger, clinic.clinician, dossier=second, read=read)
-    for closed in (seen, first, second):
+    for closed in (first, second, third):
         view = dossier.open_dossier(clinic.ledger, closed)
         assert view.withheld
         assert {event.body for event in view.events} == {None}
     with pytest.raises(AnswerWithheld, match="FirstRead"):
         clinic.decide(second)
     dossier.read_first(clinic.ledger, clinic.clinician, dossier=first, read=read)
-    for opened in (seen, first, second):
+    for opened in (first, second):
         assert not dossier.open_dossier(clinic.ledger, opened).withheld
         clinic.decide(opened)
+    assert dossier.open_dossier(clinic.ledger, third).withheld
 
 
 def test_an_objection_ends_what_was_informed_while_it_was_written(clinic: Clinic) -> None:
