@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
-from sqlalchemy import Connection, LargeBinary, cast, func, select, true
+from sqlalchemy import Connection, LargeBinary, bindparam, cast, func, select, true
 
 from guarantee.errors import GuaranteeError
 from guarantee.merkle import Hash
@@ -66,7 +67,7 @@ def read_head(connection: Connection, origin: str) -> Head:
         LedgerUnavailable: There is none, or more than one.
         ForeignLog: It is another log's.
     """
-    rows = connection.execute(select(HEAD)).all()
+    rows = connection.execute(_READ_HEAD).all()
     if len(rows) != 1:
         raise LedgerUnavailable("the database does not hold one head: verify it, or restore it")
     if rows[0].origin != origin:
@@ -82,10 +83,8 @@ def tiles_of(connection: Connection) -> Callable[[int, int], bytes]:
     """A reader of the stored tiles; a missing one is empty."""
 
     def read(level: int, index: int) -> bytes:
-        statement = select(cast(TILES.c.hashes, LargeBinary)).where(
-            TILES.c.level == level, TILES.c.position == index
-        )
-        return connection.scalar(statement) or b""
+        place = {"its_level": level, "its_position": index}
+        return connection.scalar(_READ_TILE, place) or b""
 
     return read
 
@@ -127,9 +126,7 @@ def recorded_in(connection: Connection, record_id: str, *, repeated: bool = Fals
     Raises:
         UnknownRecord: The log holds no such record.
     """
-    row = connection.execute(
-        select(RECORDS.c.position, RECORDS.c.header).where(RECORDS.c.id == record_id)
-    ).one_or_none()
+    row = connection.execute(_READ_RECORD, {"its_id": record_id}).one_or_none()
     if row is None:
         raise UnknownRecord("the log holds no such record")
     found = decoded(row.position, row.header)
@@ -146,3 +143,13 @@ def decoded(index: int, header: bytes) -> Recorded:
         return Recorded(header=Header.decode(header), index=index)
     except MalformedRecord as error:
         raise LedgerError(f"record {index} was altered: verify the log") from error
+
+
+# Built once: SQLAlchemy takes longer to make a statement than the database to run it.
+_READ_HEAD: Final = select(HEAD)
+_READ_TILE: Final = select(cast(TILES.c.hashes, LargeBinary)).where(
+    TILES.c.level == bindparam("its_level"), TILES.c.position == bindparam("its_position")
+)
+_READ_RECORD: Final = select(RECORDS.c.position, RECORDS.c.header).where(
+    RECORDS.c.id == bindparam("its_id")
+)

@@ -12,7 +12,7 @@ from itertools import groupby
 from guarantee.findings import Progress, Report
 from guarantee.merkle import EMPTY_ROOT, Frontier, Hash, leaf_hash
 from guarantee.source import Entry, Source
-from guarantee.tiles import WIDTH
+from guarantee.tiles import WIDTH, fold_once
 
 _HASH = len(EMPTY_ROOT)
 _DIGEST = b'"vaulted_digest":"'
@@ -199,10 +199,7 @@ def _check_upper_tiles(source: Source, tree: Rebuilt, report: Report) -> None:
 def _fold(hashes: list[Hash]) -> Hash:
     """The root of a perfect tree over these hashes."""
     while len(hashes) > 1:
-        hashes = [
-            sha256(b"\x01" + hashes[place] + hashes[place + 1]).digest()
-            for place in range(0, len(hashes), 2)
-        ]
+        hashes = fold_once(hashes)
     return hashes[0]
 
 

@@ -1,7 +1,9 @@
 """The tree's hashes in tiles of 256, as c2sp.org/tlog-tiles lays them out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import sha256
 
 from guarantee.merkle import EMPTY_ROOT, Frontier, Hash, root_of, subtree_hash
 
@@ -28,14 +30,11 @@ class TileReader:
         """
         tile_level, height = divmod(level, HEIGHT)
         tile, offset = divmod(index << height, WIDTH)
-        hashes = self._tile(tile_level, tile)
-        leaves = [
-            hashes[place * _HASH : (place + 1) * _HASH]
-            for place in range(offset, offset + (1 << height))
-        ]
-        if len(leaves[-1]) != _HASH:
+        rows = _folded(self._tile(tile_level, tile))
+        place = offset >> height
+        if height >= len(rows) or place >= len(rows[height]):
             raise IndexError(f"tile {tile_level}/{tile} ends before hash {offset}")
-        return root_of(leaves)
+        return rows[height][place]
 
     def root(self, size: int) -> Hash:
         """The root of the first `size` entries."""
@@ -45,6 +44,22 @@ class TileReader:
         if (level, index) not in self._seen:
             self._seen[level, index] = self._read(level, index)
         return self._seen[level, index]
+
+
+@lru_cache(maxsize=512)
+def _folded(hashes: bytes) -> tuple[tuple[Hash, ...], ...]:
+    """The nodes over a tile's hashes, lowest first, as far as they are perfect subtrees."""
+    row = tuple(hashes[at : at + _HASH] for at in range(0, len(hashes) - _HASH + 1, _HASH))
+    rows = []
+    while row:
+        rows.append(row)
+        row = tuple(fold_once(row))
+    return tuple(rows)
+
+
+def fold_once(row: Sequence[Hash]) -> list[Hash]:
+    """The nodes one level up; an odd last one is left out."""
+    return [sha256(b"\x01" + row[at] + row[at + 1]).digest() for at in range(0, len(row) - 1, 2)]
 
 
 @dataclass(slots=True)
