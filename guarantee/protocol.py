@@ -2,6 +2,9 @@
 
 Every rule reads headers alone. `advance` takes the next header and the state that the log's
 earlier records led to; it moves the state, or refuses and names the step that is missing.
+
+Once a version of Garant is released, these rules stand for headers of version 1: a stricter rule
+would convict honest logs, so it comes with a header version of its own.
 """
 
 from typing import Final
