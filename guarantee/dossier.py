@@ -202,7 +202,7 @@ def object_to_use(
     Raises:
         UnknownInformation: The log holds no such information.
     """
-    pseudonym = _patient_of(ledger, information_id)
+    pseudonym = patient_of(ledger, information_id)
     while True:
         informations = tuple(recorded.id for recorded in _informations(ledger, pseudonym))
 
@@ -256,7 +256,7 @@ def check_informed(ledger: Ledger, information_id: str, model: str, *, at: int) 
         raise NotInformed("the patient was not informed of this model: PatientInformed is missing")
     if information.valid_until is not None and at > information.valid_until:
         raise NotInformed("the information has expired: a new PatientInformed is missing")
-    return _patient_of(ledger, information_id)
+    return patient_of(ledger, information_id)
 
 
 def mode_for(ledger: Ledger, pseudonym: str, model: str, mode: Mode) -> Mode:
@@ -614,7 +614,7 @@ def window(
             continue
         try:
             body = ledger.open_as(recorded, InferenceMade)
-            pseudonym = _patient_of(ledger, body.information_id)
+            pseudonym = patient_of(ledger, body.information_id)
         except (BodyMissing, UnknownPerson, Erased):
             if _is_erased(ledger, recorded.header.follows[0]):
                 continue
@@ -660,7 +660,7 @@ def _follow(
             actor=actor,
             outcome=outcome,
             body=body,
-            sealed_for=_patient_of(ledger, situation.information),
+            sealed_for=patient_of(ledger, situation.information),
             dossier=dossier,
             follows=(dossier, *follows),
             model=situation.model,
@@ -695,7 +695,13 @@ def _is_erased(ledger: Ledger, information_id: str) -> bool:
     return information is not None and information.step is Gate.ERASED
 
 
-def _patient_of(ledger: Ledger, information_id: str) -> str:
+def patient_of(ledger: Ledger, information_id: str) -> str:
+    """The pseudonym of the patient whom that information is about.
+
+    Raises:
+        UnknownInformation: The log holds no such information.
+        Erased: The patient's records were erased.
+    """
     if ledger.get(Information, information_id) is None:
         raise UnknownInformation("the log holds no such information of a patient")
     try:

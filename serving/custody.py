@@ -23,9 +23,10 @@ from serving.messages import (
     StepRecorded,
 )
 from serving.problems import UnacceptedField
+from serving.received import ReceivedRoute
 from serving.rest import CREATED, REFUSALS, Clinician, InferenceId, Once, TheHouse, only
 
-router = APIRouter(prefix="/v1", responses=REFUSALS)
+router = APIRouter(prefix="/v1", responses=REFUSALS, route_class=ReceivedRoute)
 Officer = Annotated[Caller, only(Role.DPO)]
 Pseudonym = Annotated[
     str,
@@ -50,7 +51,7 @@ def show_all(
         pseudonym=pseudonym,
         purpose=asked.purpose,
         names=lambda registered: _names(house, registered),
-        request=once.of(actor.pseudonym, asked),
+        request=once.of(actor),
     )
 
 
@@ -74,12 +75,15 @@ def rectify(
     if house.settings.in_production and rectification.patient.is_test:
         raise UnacceptedField("patient.oid", "is for tests; send the INS of a real patient")
     actor = house.ledger.people.actor(caller)
-    recorded = custody.rectify(
-        house.ledger,
+    recorded = once.recorded(
         actor,
-        pseudonym=pseudonym,
-        identity=rectification.patient,
-        request=once.of(actor.pseudonym, rectification),
+        lambda request: custody.rectify(
+            house.ledger,
+            actor,
+            pseudonym=pseudonym,
+            identity=rectification.patient,
+            request=request,
+        ),
     )
     return StepRecorded(record_id=recorded.id, index=recorded.index)
 
@@ -96,7 +100,7 @@ def erase(
         pseudonym=pseudonym,
         ground=asked.ground,
         died=asked.died,
-        request=once.of(actor.pseudonym, asked),
+        request=once.of(actor),
     )
     return ErasureRecorded(
         record_id=erasure.recorded.id,
@@ -113,12 +117,11 @@ def hold(
     """Keep a patient's records from erasure, or let them go again."""
     actor = house.ledger.people.actor(caller)
     act = custody.lift if asked.lifted else custody.hold
-    recorded = act(
-        house.ledger,
+    recorded = once.recorded(
         actor,
-        pseudonym=pseudonym,
-        reason=asked.reason,
-        request=once.of(actor.pseudonym, asked),
+        lambda request: act(
+            house.ledger, actor, pseudonym=pseudonym, reason=asked.reason, request=request
+        ),
     )
     return StepRecorded(record_id=recorded.id, index=recorded.index)
 
@@ -132,11 +135,10 @@ def break_glass(
     It opens the dossier to you for 24 hours. The college and the patient see it.
     """
     actor = house.ledger.people.actor(caller)
-    custody.break_glass(
-        house.ledger,
+    once.recorded(
         actor,
-        dossier=inference_id,
-        ground=broken.ground,
-        request=once.of(actor.pseudonym, broken),
+        lambda request: custody.break_glass(
+            house.ledger, actor, dossier=inference_id, ground=broken.ground, request=request
+        ),
     )
     return inference.whole(house, read_dossier(house.ledger, actor, dossier=inference_id))

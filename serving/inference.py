@@ -14,6 +14,7 @@ from guarantee.bodies import Answer, Body, DecisionSigned, InferenceMade
 from guarantee.card import Mode
 from guarantee.dossier import DossierView
 from guarantee.ledger import now_ms
+from guarantee.logged import Recorded
 from guarantee.pseudonyms import Actor
 from guarantee.records import pack_floats, unpack_floats
 from guarantee.refusals import AnswerWithheld, StepMissing, Suspended
@@ -58,14 +59,13 @@ _NEXT: Final[dict[Step, Literal["first-read", "decision", "told", "outcome"]]] =
 
 def ask(
     house: House, actor: Actor, name: str, question: Question, request: Request | None
-) -> InferenceGiven:
-    """Answer one question about one patient.
+) -> Recorded:
+    """Answer one question about one patient; `given` shows what may be shown of it.
 
     1. The gate: the model may answer, and the patient was informed of it.
     2. The profile: every feature is known and possible.
     3. The answer, with contributions that add up to it.
     4. The record, durable, its preconditions checked again by the log.
-    5. The reply, which shows no answer while it is withheld.
 
     Raises:
         UnknownModel, Suspended, NotServing: The model does not answer.
@@ -75,8 +75,6 @@ def ask(
         LedgerUnavailable: There is no record, so there is no answer.
     """
     ledger = house.ledger
-    if request and (earlier := ledger.repeated(request)):
-        return given(house, earlier.id)
     # 1.
     registered = versions.standing(ledger, name).check_serving()
     patient = dossier.check_informed(ledger, question.information_id, name, at=now_ms())
@@ -105,17 +103,15 @@ def ask(
         request=request,
     )
     try:
-        recorded = record(inference=inference)
+        return record(inference=inference)
     except AnswerWithheld:
         # Another answer on this patient was withheld while this one was computed.
         withheld = inference.model_copy(update={"mode": Mode.WITHHELD})
-        recorded = record(inference=withheld)
+        return record(inference=withheld)
     except Suspended:
         # Stopped while it answered: the model's standing tells the reason.
         versions.standing(ledger, name).check_serving()
         raise
-    # 5.
-    return given(house, recorded.id)
 
 
 def _recordable(answer: served.Answer) -> Answer:

@@ -51,6 +51,7 @@ from models.explanation import InexactExplanation
 from models.shelf import NotOnTheShelf
 from serving.auth import Forbidden, Unauthenticated
 from serving.errors import ServingError
+from serving.received import RepeatedField
 
 MEDIA_TYPE: Final = "application/problem+json"
 
@@ -161,6 +162,7 @@ def install(app: FastAPI) -> None:
     for base in (GuaranteeError, ModelsError, ServingError):
         app.add_exception_handler(base, _refused)
     app.exception_handler(RequestValidationError)(_invalid)
+    app.exception_handler(RepeatedField)(_repeated)
     app.exception_handler(HTTPException)(_plain)
     app.add_exception_handler(Exception, _unexpected)
 
@@ -236,6 +238,15 @@ async def _invalid(request: Request, error: RequestValidationError) -> JSONRespo
         FieldProblem(field=_path(one["loc"]), detail=_words(one["type"], one["msg"]))
         for one in found[:20]
     ]
+    return _fields(errors)
+
+
+async def _repeated(_: Request, error: RepeatedField) -> JSONResponse:
+    field = _path(("body", *error.location))
+    return _fields([FieldProblem(field=field, detail="is sent twice; send it once")])
+
+
+def _fields(errors: Sequence[FieldProblem]) -> JSONResponse:
     return problem(
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "Fields cannot be taken",

@@ -1,13 +1,13 @@
 """The calls of the HTTP contract: each takes a message, calls one function, gives a message."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Body, Depends, Header, Path, Query, Request, params, status
 from fastapi.responses import PlainTextResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from pydantic import BaseModel
 
 from guarantee import appending, college, dossier, review, versions
 from guarantee.access import read_dossier
@@ -18,11 +18,13 @@ from guarantee.bodies import (
     PatientObjected,
     PatientTold,
     Purpose,
+    SampleDrawn,
 )
 from guarantee.card import Language, ModelName
 from guarantee.identity import Caller, Role
 from guarantee.leaflet import leaflet, leaflet_digest
 from guarantee.logged import Recorded
+from guarantee.pseudonyms import Actor
 from guarantee.refusals import NotServing
 from guarantee.signature import PublicKey
 from guarantee.signing_keys import register_key
@@ -70,6 +72,7 @@ from serving.messages import (
     Waiting,
 )
 from serving.problems import MEDIA_TYPE, Problem, UnacceptedField
+from serving.received import ReceivedRequest, ReceivedRoute
 
 _bearer = HTTPBearer(
     auto_error=False,
@@ -115,37 +118,56 @@ CollegeMember = Annotated[Caller, only(Role.COLLEGE)]
 
 
 class Retry:
-    """An idempotency key, if there is one, and the address that it was sent to."""
+    """A request that records, its idempotency key if it has one, and what came of it before."""
 
-    def __init__(
-        self,
-        request: Request,
-        key: Annotated[
-            str | None,
-            Header(
-                alias="Idempotency-Key",
-                min_length=1,
-                max_length=255,
-                description="Made by the caller, new for each act: a retry records once",
-            ),
-        ] = None,
-    ) -> None:
-        self._route = f"{request.method} {request.url.path}"
+    def __init__(self, house: House, *, route: str, key: str | None, content: bytes) -> None:
+        self._house = house
+        self._route = route
         self._key = key
+        self._content = content
 
-    def of(self, actor: str, body: BaseModel) -> appending.Request | None:
-        """The request as the log remembers it."""
+    def of(self, actor: Actor) -> appending.Request | None:
+        """The request as the log remembers it, for calls that find what they recorded."""
         if self._key is None:
             return None
         return appending.Request(
-            actor=actor,
-            route=self._route,
-            key=self._key,
-            content=body.model_dump_json().encode(),
+            actor=actor.pseudonym, route=self._route, key=self._key, content=self._content
         )
 
+    def recorded(
+        self, actor: Actor, record: Callable[[appending.Request | None], Recorded]
+    ) -> Recorded:
+        """What the first try under the key recorded, whatever has changed since, or `record` now.
 
-Once = Annotated[Retry, Depends()]
+        Raises:
+            RequestConflict: The key was used for another body.
+        """
+        request = self.of(actor)
+        if request is not None and (first := self._house.ledger.repeated(request)) is not None:
+            return first
+        return record(request)
+
+
+async def _retry(
+    request: Request,
+    house: TheHouse,
+    key: Annotated[
+        str | None,
+        Header(
+            alias="Idempotency-Key",
+            min_length=1,
+            max_length=255,
+            description="Made by the caller, new for each act: a retry records once",
+        ),
+    ] = None,
+) -> Retry:
+    if not isinstance(request, ReceivedRequest):
+        raise TypeError("a route that records is a ReceivedRoute")
+    content = await request.canonical() if key is not None else b""
+    return Retry(house, route=f"{request.method} {request.url.path}", key=key, content=content)
+
+
+Once = Annotated[Retry, Depends(_retry)]
 Name = Annotated[ModelName, Path(description="The model's name", examples=["tumour-origin"])]
 DrawId = Annotated[RecordId, Path(description="The announcement's id")]
 InferenceId = Annotated[RecordId, Path(description="The inference's id")]
@@ -167,7 +189,7 @@ REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
         503: "Suspended, or the ledger cannot write",
     }.items()
 }
-router = APIRouter(prefix="/v1", responses=REFUSALS)
+router = APIRouter(prefix="/v1", responses=REFUSALS, route_class=ReceivedRoute)
 CREATED: Final = status.HTTP_201_CREATED
 
 
@@ -219,12 +241,15 @@ def suspend(
     """Stop a model now: no inference follows in the log."""
     actor = house.ledger.people.actor(caller)
     return _step(
-        versions.suspend(
-            house.ledger,
+        once.recorded(
             actor,
-            name=name,
-            reason=stop.reason,
-            request=once.of(actor.pseudonym, stop),
+            lambda request: versions.suspend(
+                house.ledger,
+                actor,
+                name=name,
+                reason=stop.reason,
+                request=request,
+            ),
         )
     )
 
@@ -236,12 +261,15 @@ def resume(
     """Let a suspended model answer again; the college says why."""
     actor = house.ledger.people.actor(caller)
     return _step(
-        versions.resume(
-            house.ledger,
+        once.recorded(
             actor,
-            name=name,
-            reason=stop.reason,
-            request=once.of(actor.pseudonym, stop),
+            lambda request: versions.resume(
+                house.ledger,
+                actor,
+                name=name,
+                reason=stop.reason,
+                request=request,
+            ),
         )
     )
 
@@ -256,35 +284,41 @@ def inform(
     """Record that a patient was told, or why that had to wait: it opens the gate."""
     if house.settings.in_production and information.patient.is_test:
         raise UnacceptedField("patient.oid", "is for tests; send the INS of a real patient")
+    actor = house.ledger.people.actor(caller)
+    recorded = once.recorded(actor, lambda request: _inform(house, actor, information, request))
+    return InformationRecorded(
+        information_id=recorded.id, pseudonym=dossier.patient_of(house.ledger, recorded.id)
+    )
+
+
+def _inform(
+    house: House, actor: Actor, information: InformationGiven, request: appending.Request | None
+) -> Recorded:
     until = information.valid_until
     if until is not None and until <= datetime.now(UTC):
         raise UnacceptedField("valid_until", "is past; send a later time, or leave it out")
-    actor = house.ledger.people.actor(caller)
-    request = once.of(actor.pseudonym, information)
     if information.deferred is not None:
-        informed = dossier.defer_information(
+        return dossier.defer_information(
             house.ledger,
             actor,
             patient=information.patient,
             models=information.models,
             deferral=information.deferred,
             request=request,
-        )
-    elif information.recipient is not None:
-        informed = dossier.inform(
-            house.ledger,
-            actor,
-            patient=information.patient,
-            recipient=information.recipient,
-            recipient_name=information.recipient_name,
-            models=information.models,
-            valid_until=int(until.timestamp() * 1000) if until else None,
-            language=information.language,
-            request=request,
-        )
-    else:
+        ).recorded
+    if information.recipient is None:
         raise UnacceptedField("recipient", "is missing; say who was told")
-    return InformationRecorded(information_id=informed.recorded.id, pseudonym=informed.pseudonym)
+    return dossier.inform(
+        house.ledger,
+        actor,
+        patient=information.patient,
+        recipient=information.recipient,
+        recipient_name=information.recipient_name,
+        models=information.models,
+        valid_until=int(until.timestamp() * 1000) if until else None,
+        language=information.language,
+        request=request,
+    ).recorded
 
 
 @router.post("/patients/objection", tags=["patients"], status_code=CREATED)
@@ -296,15 +330,22 @@ def object_to_use(
 ) -> InformationRecorded:
     """Record that a patient refuses: every information of theirs ends."""
     actor = house.ledger.people.actor(caller)
-    objected = dossier.object_to_use(
-        house.ledger,
+    said = PatientObjected(recipient=objection.recipient, statement=objection.statement)
+    once.recorded(
         actor,
-        information_id=objection.information_id,
-        objection=PatientObjected(recipient=objection.recipient, statement=objection.statement),
-        request=once.of(actor.pseudonym, objection),
+        lambda request: (
+            dossier.object_to_use(
+                house.ledger,
+                actor,
+                information_id=objection.information_id,
+                objection=said,
+                request=request,
+            ).recorded
+        ),
     )
     return InformationRecorded(
-        information_id=objection.information_id, pseudonym=objected.pseudonym
+        information_id=objection.information_id,
+        pseudonym=dossier.patient_of(house.ledger, objection.information_id),
     )
 
 
@@ -317,7 +358,10 @@ def ask(
 ) -> InferenceGiven:
     """Ask the model about one patient; the answer's record is durable before you read it."""
     actor = house.ledger.people.actor(caller)
-    return inference.ask(house, actor, name, question, once.of(actor.pseudonym, question))
+    recorded = once.recorded(
+        actor, lambda request: inference.ask(house, actor, name, question, request)
+    )
+    return inference.given(house, recorded.id)
 
 
 @router.get("/inferences/{inference_id}", tags=["inferences"])
@@ -362,12 +406,15 @@ def read_first(
     """Record what you think before you see the answer: it opens a withheld one."""
     actor = house.ledger.people.actor(caller)
     return _step(
-        dossier.read_first(
-            house.ledger,
+        once.recorded(
             actor,
-            dossier=inference_id,
-            read=read,
-            request=once.of(actor.pseudonym, read),
+            lambda request: dossier.read_first(
+                house.ledger,
+                actor,
+                dossier=inference_id,
+                read=read,
+                request=request,
+            ),
         )
     )
 
@@ -383,16 +430,19 @@ def decide(
     """Sign your decision: accepted, overridden or disregarded."""
     actor = house.ledger.people.actor(caller)
     return _step(
-        dossier.sign_decision(
-            house.ledger,
+        once.recorded(
             actor,
-            caller,
-            dossier=inference_id,
-            decision=decision.decision,
-            label=decision.label,
-            reason=decision.reason,
-            signature=decision.signature,
-            request=once.of(actor.pseudonym, decision),
+            lambda request: dossier.sign_decision(
+                house.ledger,
+                actor,
+                caller,
+                dossier=inference_id,
+                decision=decision.decision,
+                label=decision.label,
+                reason=decision.reason,
+                signature=decision.signature,
+                request=request,
+            ),
         )
     )
 
@@ -435,12 +485,15 @@ def tell(
     """Record the interpretation that the patient was told."""
     actor = house.ledger.people.actor(caller)
     return _step(
-        dossier.tell_patient(
-            house.ledger,
+        once.recorded(
             actor,
-            dossier=inference_id,
-            told=told,
-            request=once.of(actor.pseudonym, told),
+            lambda request: dossier.tell_patient(
+                house.ledger,
+                actor,
+                dossier=inference_id,
+                told=told,
+                request=request,
+            ),
         )
     )
 
@@ -456,12 +509,15 @@ def confirm(
     """Record what the truth turned out to be."""
     actor = house.ledger.people.actor(caller)
     return _step(
-        dossier.confirm_outcome(
-            house.ledger,
+        once.recorded(
             actor,
-            dossier=inference_id,
-            outcome=outcome,
-            request=once.of(actor.pseudonym, outcome),
+            lambda request: dossier.confirm_outcome(
+                house.ledger,
+                actor,
+                dossier=inference_id,
+                outcome=outcome,
+                request=request,
+            ),
         )
     )
 
@@ -477,12 +533,15 @@ def correct(
     """Record a later word on one of the dossier's records, which stays as it is."""
     actor = house.ledger.people.actor(caller)
     return _step(
-        dossier.correct(
-            house.ledger,
+        once.recorded(
             actor,
-            dossier=inference_id,
-            correction=correction,
-            request=once.of(actor.pseudonym, correction),
+            lambda request: dossier.correct(
+                house.ledger,
+                actor,
+                dossier=inference_id,
+                correction=correction,
+                request=request,
+            ),
         )
     )
 
@@ -520,7 +579,7 @@ def vote(
         in_favour=ballot.in_favour,
         reason=ballot.reason,
         signature=ballot.signature,
-        request=once.of(actor.pseudonym, ballot),
+        request=once.of(actor),
     ).cast
     version = versions.registered_version(house.ledger, name, ballot.version)
     return VoteRecorded(record_id=cast.id, index=cast.index, verdict=version.verdict)
@@ -546,14 +605,17 @@ def announce_draw(
     """Announce a draw of cases; only the SHA-256 of your secret is sent."""
     actor = house.ledger.people.actor(caller)
     return _step(
-        review.announce(
-            house.ledger,
+        once.recorded(
             actor,
-            rate=announced.rate,
-            model=announced.model,
-            first_index=announced.first_index,
-            secret_sha256=announced.secret_sha256,
-            request=once.of(actor.pseudonym, announced),
+            lambda request: review.announce(
+                house.ledger,
+                actor,
+                rate=announced.rate,
+                model=announced.model,
+                first_index=announced.first_index,
+                secret_sha256=announced.secret_sha256,
+                request=request,
+            ),
         )
     )
 
@@ -564,17 +626,21 @@ def draw_sample(
 ) -> SampleRecorded:
     """Reveal the secret; secret and log draw the cases, and anyone can draw them again."""
     actor = house.ledger.people.actor(caller)
-    drawn = review.draw(
-        house.ledger,
+    recorded = once.recorded(
         actor,
-        announcement=draw_id,
-        secret=bytes.fromhex(revealed.secret),
-        expected=revealed.inferences,
-        request=once.of(actor.pseudonym, revealed),
+        lambda request: (
+            review.draw(
+                house.ledger,
+                actor,
+                announcement=draw_id,
+                secret=bytes.fromhex(revealed.secret),
+                expected=revealed.inferences,
+                request=request,
+            ).recorded
+        ),
     )
-    return SampleRecorded(
-        record_id=drawn.recorded.id, index=drawn.recorded.index, inferences=drawn.dossiers
-    )
+    drawn = house.ledger.open_as(recorded, SampleDrawn).dossiers
+    return SampleRecorded(record_id=recorded.id, index=recorded.index, inferences=drawn)
 
 
 @router.post("/college/reviews", tags=["college"], status_code=CREATED)
@@ -584,14 +650,17 @@ def review_case(
     """Record your review of a drawn case."""
     actor = house.ledger.people.actor(caller)
     return _step(
-        review.review(
-            house.ledger,
+        once.recorded(
             actor,
-            announcement=judged.draw,
-            dossier=judged.inference_id,
-            opinion=judged.opinion,
-            concerns=judged.concerns,
-            request=once.of(actor.pseudonym, judged),
+            lambda request: review.review(
+                house.ledger,
+                actor,
+                announcement=judged.draw,
+                dossier=judged.inference_id,
+                opinion=judged.opinion,
+                concerns=judged.concerns,
+                request=request,
+            ),
         )
     )
 
@@ -657,7 +726,9 @@ def register_own_key(
     text = given.jwk if isinstance(given.jwk, str) else json.dumps(given.jwk)
     key = PublicKey.parse(text)
     actor = house.ledger.people.actor(caller)
-    recorded = register_key(house.ledger, actor, key=key, request=once.of(actor.pseudonym, given))
+    recorded = once.recorded(
+        actor, lambda request: register_key(house.ledger, actor, key=key, request=request)
+    )
     return KeyRecorded(record_id=recorded.id, index=recorded.index, thumbprint=key.thumbprint)
 
 

@@ -2,7 +2,9 @@
 
 import base64
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -259,9 +261,59 @@ def test_a_retry_after_a_lost_reply_records_once_and_answers_the_same(
     assert second.json()["prediction"] == first.json()["prediction"]
     assert size(service) == before
 
+    turned = json.dumps(dict(reversed(question.items())), indent=1)
+    third = clinician.post(
+        path, content=turned, headers={"Content-Type": "application/json", **key}
+    )
+    assert third.json()["inference_id"] == first.json()["inference_id"]
+
     other = clinician.post(path, json={**question, "mode": "withheld"}, headers=key)
     problem(other, 422)
     assert size(service) == before
+
+
+def test_a_retry_is_answered_as_the_first_time_whatever_has_changed_since(
+    service: Service, clinician: httpx.Client
+) -> None:
+    key = {"Idempotency-Key": "before the change"}
+    soon = datetime.now(UTC) + timedelta(seconds=2)
+    information = {
+        "patient": a_patient(),
+        "recipient": "patient",
+        "models": [WITHHELD_MODEL],
+        "valid_until": soon.isoformat(),
+    }
+    told = clinician.post("/v1/patients/information", json=information, headers=key)
+    question = {"information_id": told.json()["information_id"], "features": FEATURES}
+    objection = {"information_id": question["information_id"], "recipient": "patient"}
+    suspension = f"/v1/models/{WITHHELD_MODEL}/suspension"
+    calls: list[tuple[str, dict[str, Any]]] = [
+        ("/v1/patients/information", information),
+        (f"/v1/models/{WITHHELD_MODEL}/inferences", question),
+        ("/v1/patients/objection", objection),
+    ]
+    with (
+        service.client(Role.MONITOR) as monitor,
+        service.client(Role.COLLEGE, "member-physician") as college,
+    ):
+        first = [clinician.post(path, json=body, headers=key) for path, body in calls]
+        assert [one.status_code for one in first] == [201, 201, 201], [one.text for one in first]
+        assert first[0].json() == told.json()
+        stopped = monitor.post(suspension, json={"reason": "recalled"}, headers=key)
+        try:
+            before = size(service)
+            time.sleep(max(0.0, (soon - datetime.now(UTC)).total_seconds()))
+            again = [clinician.post(path, json=body, headers=key) for path, body in calls]
+            assert monitor.post(suspension, json={"reason": "recalled"}, headers=key).json() == (
+                stopped.json()
+            )
+        finally:
+            college.request("DELETE", suspension, json={"reason": "mended"})
+    assert [one.status_code for one in again] == [201, 201, 201]
+    assert again[0].json() == first[0].json()
+    assert again[1].json()["inference_id"] == first[1].json()["inference_id"]
+    assert again[2].json() == first[2].json()
+    assert size(service) == before + 1
 
 
 def test_every_step_is_recorded_once_under_its_key(
@@ -297,6 +349,11 @@ def test_of_concurrent_decisions_without_a_key_one_stands(clinician: httpx.Clien
 # Bad input: none of it is recorded
 
 
+@pytest.fixture(scope="module")
+def open_information(clinician: httpx.Client) -> str:
+    return informed(clinician)
+
+
 def test_without_information_there_is_no_answer(service: Service, clinician: httpx.Client) -> None:
     before = size(service)
     unknown = clinician.post(
@@ -324,6 +381,7 @@ def test_after_an_objection_there_is_no_answer(clinician: httpx.Client) -> None:
     assert "objected" in problem(refused, 409)["detail"]
 
 
+@pytest.mark.parametrize("key", [{}, {"Idempotency-Key": "of a question that fails"}])
 @pytest.mark.parametrize(
     ("features", "field"),
     [
@@ -339,6 +397,15 @@ def test_after_an_objection_there_is_no_answer(clinician: httpx.Client) -> None:
         ('{"gene 1": {"value": 424242}}', "features.gene 1"),
         ('{"gene 1": 1e400}', "features.gene 1"),
         ('{"gene 1": 1' + "0" * 4000 + "}", "features.gene 1"),
+        ('{"gene 1": -1' + "0" * 5000 + "}", "features.gene 1"),
+        ('{"gene 1": "\\ud800"}', "features.gene 1"),
+        ('{"\\ud800": 1}', "features.?"),
+        ('{"gene 1": ' + "[" * 400 + "]" * 400 + "}", "features.gene 1"),
+        ('{"gene 1": ' + '{"x":' * 400 + "1" + "}" * 401, "features.gene 1"),
+        ('{"gene 1": 424242, "gene 0": 5, "gene 1": 5}', "features.gene 1"),
+        ('{"gene 1": {"x": [1, {"y": 1, "y": 2}]}}', "features.gene 1.x.1.y"),
+        ('{"gene 1": {"y": 1, "y": 2}, "gene 1": 5}', "features.gene 1"),
+        ('{"gene 1": 424242}, "features": {"gene 1": 5}', "features"),
         ("{}", "features"),
         ("[424242]", "features"),
         ('"424242"', "features"),
@@ -346,14 +413,19 @@ def test_after_an_objection_there_is_no_answer(clinician: httpx.Client) -> None:
     ],
 )
 def test_a_feature_that_cannot_be_taken_is_named_and_its_value_is_not(
-    service: Service, clinician: httpx.Client, features: str, field: str
+    service: Service,
+    clinician: httpx.Client,
+    open_information: str,
+    *,
+    features: str,
+    field: str,
+    key: dict[str, str],
 ) -> None:
-    opened = informed(clinician)
     before = size(service)
     given = clinician.post(
         f"/v1/models/{MODEL}/inferences",
-        content=f'{{"information_id": "{opened}", "features": {features}}}',
-        headers={"Content-Type": "application/json"},
+        content=f'{{"information_id": "{open_information}", "features": {features}}}',
+        headers={"Content-Type": "application/json", **key},
     )
     found = problem(given, 422)
     assert [one["field"] for one in found["errors"]] == [field]
@@ -442,7 +514,13 @@ def test_unknown_things_are_404(clinician: httpx.Client) -> None:
         (b'{"reason": ', {"Content-Type": "application/json"}, 400),
         (b"\xff\xfe", {"Content-Type": "application/json"}, 400),
         (b"[" * 100_000, {"Content-Type": "application/json"}, 400),
-        (b'{"reason": 1' + b"0" * 5000 + b"}", {"Content-Type": "application/json"}, 400),
+        (b'{"reason": 1' + b"0" * 5000 + b"}", {"Content-Type": "application/json"}, 422),
+        (b'{"reason": "x", "reason": "y"}', {"Content-Type": "application/json"}, 422),
+        (b'\xef\xbb\xbf{"reason": "x"}', {"Content-Type": "application/json"}, 400),
+        ('{"reason": "x"}'.encode("utf-16"), {"Content-Type": "application/json"}, 400),
+        ('{"reason": "x"}'.encode("utf-16-le"), {"Content-Type": "application/json"}, 400),
+        ('{"reason": "x"}'.encode("utf-32"), {"Content-Type": "application/json"}, 400),
+        ('{"reason": "é"}'.encode("latin-1"), {"Content-Type": "application/json"}, 400),
         (b"", {"Content-Type": "application/json"}, 422),
         (b"[]", {"Content-Type": "application/json"}, 422),
         (b"reason=x", {"Content-Type": "application/x-www-form-urlencoded"}, 415),
