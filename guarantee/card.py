@@ -123,8 +123,9 @@ class MonitoringPolicy(_Part):
         false_alarm_rate: Share of windows without drift that may be called drifted.
         watched_features: How many of the most important features are watched. Bounded, since
             the permutation test tells no p-value below 0.001.
-        least_cases: Below this number of cases the answer is "undecided".
-        window_cases: A window holds the latest cases, at most this many.
+        least_cases: Below this number of cases, one a patient, the answer is "undecided".
+        window_cases: A window is taken from the latest inferences, at most this many; of each
+            patient's, the last is the case.
     """
 
     numeric_test: Literal["ks"] = "ks"

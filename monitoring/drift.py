@@ -80,7 +80,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undecided:
-    """Too few cases for an answer, which is not "no drift"."""
+    """Too few cases, one a patient, for an answer, which is not "no drift"."""
 
     cases: int
     needed: int

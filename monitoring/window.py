@@ -18,9 +18,10 @@ _MOST_ROWS: Final = 5000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """The latest inferences of one version.
+    """The latest inferences of one version, one a patient.
 
     Attributes:
+        sample: A row a patient.
         indices: Of the inferences, zero-based in the log, ascending.
     """
 
@@ -29,12 +30,16 @@ class Window:
 
 
 def latest(ledger: Ledger, served: ServedModel) -> Window:
-    """The version's share of the model's latest inferences, at most the policy's window."""
+    """The version's share of the model's latest inferences, at most the policy's window.
+
+    A patient's latest alone: the tests take cases for independent, which one patient's are not.
+    """
     policy = served.card.monitoring
     places = served.reference.important(policy.watched_features)
-    seen = dossier.window(
+    inferences = dossier.window(
         ledger, model=served.name, model_version=served.version, count=policy.window_cases
     )
+    seen = sorted({case.patient: case for case in inferences}.values(), key=lambda case: case.index)
     features = np.empty((len(seen), len(places)), dtype=np.float32)
     for row, case in enumerate(seen):
         features[row] = np.asarray(unpack_floats(case.profile), dtype=np.float32)[places]

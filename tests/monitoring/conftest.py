@@ -74,7 +74,7 @@ def profiles(cases: int, seed: int) -> NDArray[np.float32]:
 
 @dataclass(kw_only=True)
 class Ward:
-    """Where one model answers for one patient."""
+    """Where one model answers; `information` is the first patient's."""
 
     home: Home
     ledger: Ledger
@@ -82,18 +82,26 @@ class Ward:
     actors: dict[Role, Actor]
     information: dossier.Informed
     indices: list[int] = field(default_factory=list)
+    others: list[dossier.Informed] = field(default_factory=list)
 
-    def ask(self, rows: NDArray[np.float32]) -> None:
-        """Record an inference a row."""
+    def informed(self, place: int) -> dossier.Informed:
+        """The information of that patient, from 0; whoever is new is informed first."""
+        while len(self.others) < place:
+            self.others.append(inform(self.ledger, self.actors, len(self.others) + 1))
+        return self.others[place - 1] if place else self.information
+
+    def ask(self, rows: NDArray[np.float32], *, of_first_patient: bool = False) -> None:
+        """Record an inference a row, of one patient after another or all of the first."""
         version = versions.registered_version(self.ledger, NAME, self.served.version)
-        for row in rows:
+        for place, row in enumerate(rows):
+            information = self.informed(0 if of_first_patient else place)
             given = self.served.answer(self.served.contract.profile(row.astype(np.float64)))
             recorded = dossier.record_inference(
                 self.ledger,
                 self.actors[Role.CLINICIAN],
-                pseudonym=self.information.pseudonym,
+                pseudonym=information.pseudonym,
                 inference=InferenceMade(
-                    information_id=self.information.recorded.id,
+                    information_id=information.recorded.id,
                     mode=Mode.SHOWN,
                     profile=pack_floats(given.profile.values),
                     version_digest=self.served.digest,
@@ -153,19 +161,24 @@ def ward(tmp_path: Path) -> Iterator[Ward]:
             college.appoint(ledger, actors[Role.COLLEGE], member=member, profession=profession)
             college.vote(ledger, member, name=NAME, version="1", in_favour=True)
         versions.promote(ledger, actors[Role.DATA_SCIENTIST], name=NAME, version="1")
-        information = dossier.inform(
-            ledger,
-            actors[Role.CLINICIAN],
-            patient=_patient(),
-            recipient=Recipient.PATIENT,
-            models=[NAME],
-            valid_until=None,
-        )
+        information = inform(ledger, actors, 0)
         yield Ward(home=home, ledger=ledger, served=served, actors=actors, information=information)
 
 
-def _patient() -> Patient:
-    matricule = "2850199999999"
+def inform(ledger: Ledger, actors: dict[Role, Actor], number: int) -> dossier.Informed:
+    """Tell a patient that the model will be used."""
+    return dossier.inform(
+        ledger,
+        actors[Role.CLINICIAN],
+        patient=_patient(number),
+        recipient=Recipient.PATIENT,
+        models=[NAME],
+        valid_until=None,
+    )
+
+
+def _patient(number: int) -> Patient:
+    matricule = f"28501{number:08d}"
     return Patient(
         matricule=matricule,
         key=ins_key(matricule),

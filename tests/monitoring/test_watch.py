@@ -30,7 +30,7 @@ def test_before_enough_cases_a_look_is_undecided_and_records_nothing(ward: Ward)
     seen = look(ward.ledger, ward.home, ward.actor(Role.MONITOR), NAME)
     assert seen.finding == Undecided(cases=12, needed=40)
     assert seen.recorded is None
-    assert ward.ledger.head().size == before.size + 12
+    assert ward.ledger.head().size == before.size + 11 + 12  # eleven more patients were informed
 
 
 def test_drift_is_recorded_once_with_its_window_and_cleared_once_it_is_over(ward: Ward) -> None:
@@ -63,6 +63,23 @@ def test_drift_is_recorded_once_with_its_window_and_cleared_once_it_is_over(ward
     assert over.recorded is not None
     assert ward.ledger.open_as(over.recorded, DriftCleared).first_index == ward.indices[120]
     assert look(ward.ledger, ward.home, monitor, NAME).recorded is None
+
+
+def test_many_inferences_on_one_patient_are_one_case_and_no_drift(ward: Ward) -> None:
+    ward.ask(_shifted(60, 2), of_first_patient=True)
+    seen = look(ward.ledger, ward.home, ward.actor(Role.MONITOR), NAME)
+    assert seen.finding == Undecided(cases=1, needed=40)
+    assert seen.recorded is None
+
+
+def test_of_a_patient_the_latest_inference_is_the_case(ward: Ward) -> None:
+    given = profiles(15, 1)
+    ward.ask(given[:12])
+    ward.ask(given[12:])
+    window = latest(ward.ledger, ward.served)
+    assert window.indices == tuple(ward.indices[3:])
+    places = ward.served.reference.important(6)
+    assert (window.sample.features == given[3:, places]).all()
 
 
 def test_a_clinician_cannot_record_drift(ward: Ward) -> None:
