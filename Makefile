@@ -22,8 +22,7 @@ help: ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: $(READY) ## the main job, end to end, on real tumours; ARGS="--keep" leaves it running
-	rm -rf $(DEMO_HOME)
-	$(BIN)/garant demo --home $(DEMO_HOME) $(ARGS)
+	$(BIN)/garant demo --anew --home $(DEMO_HOME) $(ARGS)
 
 test: $(READY) ## the tests for everyone, under ten minutes; ARGS are pytest's
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)

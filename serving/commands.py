@@ -17,7 +17,10 @@ from serving.errors import ServingError
 from serving.settings import Settings
 
 app = typer.Typer(
-    help="Clinical AI under a human guarantee.", no_args_is_help=True, add_completion=False
+    help="Clinical AI under a human guarantee.",
+    epilog="Example: garant demo (the main job from nothing); then: garant models --help",
+    no_args_is_help=True,
+    add_completion=False,
 )
 # Of the RPPS's format, and nobody's.
 _SAMPLE_RPPS: Final = "10000000001"
@@ -94,13 +97,16 @@ def demo(
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave the service running; prints how to stop it.")
     ] = False,
+    anew: Annotated[
+        bool, typer.Option("--anew", help="Delete the home first, if an earlier demo made it.")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object and nothing else.")
     ] = False,
 ) -> None:
     """Train, approve, inform, ask, decide, tell and verify, on a real tumour, from nothing."""
     from models.errors import ModelsError
-    from serving.demo import Teller, run
+    from serving.demo import Teller, clear, run
 
     # With --json the story goes to stderr, so that stdout is the object alone.
     voice = err if as_json else out
@@ -111,6 +117,8 @@ def demo(
         bar=bar,
     )
     with refusing((ServingError, ModelsError)):
+        if anew:
+            clear(home)
         outcome = run(home, teller, keep=keep)
     if as_json:
         typer.echo(json.dumps(outcome.as_json()))

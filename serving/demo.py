@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,6 +22,7 @@ from guarantee.home import Home
 from guarantee.identity import Caller, Profession, Role, ins_key
 from guarantee.ledger import Ledger
 from guarantee.refusals import AlreadyDone
+from guarantee.succession import HomeInUse, succeeding
 from guarantee.verify import verify_home
 from models import registry, tumour_origin
 from models.cohorts import Cohort
@@ -31,6 +33,8 @@ from serving.errors import ServingError
 
 MODEL: Final = "tumour-origin-microarray"
 _LIFETIME: Final = timedelta(hours=12)
+# In a home that a demo made, and only there: the service that the last demo started in it.
+_MARK: Final = "demo.pid"
 _SECONDS_TO_START: Final = 90
 _RPPS: Final = "10000000001"
 _MATRICULE: Final = "2690549588157"
@@ -110,6 +114,38 @@ class Teller:
     bar: Callable[[str], AbstractContextManager[Callable[[int, int | None], None]]]
 
 
+def clear(home: Home) -> None:
+    """Delete the home that an earlier demo made; one that is not there is clear.
+
+    Raises:
+        DemoFailed: No demo made it, or a service runs on it; nothing is deleted.
+        HomeUnavailable: It cannot be deleted.
+    """
+    if not home.path.exists() or not any(home.path.iterdir()):
+        return
+    mark = home.path / _MARK
+    if not mark.exists():
+        raise DemoFailed(f"{home.path} is not a demo's home: delete it yourself, or name another")
+    process = mark.read_text().strip()
+    try:
+        with succeeding(home):
+            shutil.rmtree(home.path)
+    except HomeInUse as error:
+        stop = f"kill {process}" if process and _runs(int(process)) else "stop it where it runs"
+        raise DemoFailed(
+            f"a service, or another command, uses {home.path}: nothing was deleted; "
+            f"end it first ({stop}), then run the demo again"
+        ) from error
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, PermissionError):  # gone, or its number is somebody else's now
+        return False
+    return True
+
+
 def run(home: Home, teller: Teller, *, keep: bool) -> Outcome:
     """The main job, each part through the door that its user takes.
 
@@ -122,6 +158,9 @@ def run(home: Home, teller: Teller, *, keep: bool) -> Outcome:
         CohortUnavailable: There are no tumours: offline, and nothing fetched before.
         DemoFailed: A step did not do what it should.
     """
+    if home.lacks_log:
+        home.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (home.path / _MARK).touch()
     issuer = Issuer.open(home)
     tokens = {
         role.value: issuer.issue(role=role, subject=_subject(role), lifetime=_LIFETIME)
@@ -353,6 +392,8 @@ def _started(home: Home, port: int) -> _Service | None:
             cwd=Path(__file__).parent.parent,
         )
     service = _Service(f"http://127.0.0.1:{port}", process)
+    if (home.path / _MARK).exists():
+        (home.path / _MARK).write_text(f"{process.pid}\n")
     for _ in _waiting(_SECONDS_TO_START):
         if process.poll() is not None:
             return None

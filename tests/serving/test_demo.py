@@ -16,7 +16,7 @@ from guarantee.home import Home
 from guarantee.ledger import Ledger
 from guarantee.records import RecordType, unpack_floats
 from models import cohorts
-from serving.demo import _PATIENT
+from serving.demo import _PATIENT, DemoFailed, clear
 from tests.serving.conftest import ROOT, check_ledger, watched, watching
 
 
@@ -128,3 +128,18 @@ def test_a_second_demo_in_the_same_home_goes_on_from_the_first(
     assert again.returncode == 0, again.stderr
     assert "records verified" in again.stdout
     check_ledger(home)
+
+
+def test_a_demos_home_is_deleted_only_where_nothing_runs_on_it(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    clear(home)
+    with Ledger.open(home) as ledger:
+        ledger.head()
+    with pytest.raises(DemoFailed, match="not a demo's home"):
+        clear(home)
+    (home.path / "demo.pid").write_text(f"{os.getpid()}\n")
+    with Ledger.open(home), pytest.raises(DemoFailed, match=f"kill {os.getpid()}"):
+        clear(home)
+    check_ledger(home)
+    clear(home)
+    assert not home.path.exists()
