@@ -24,7 +24,7 @@ from guarantee.home import Home
 from guarantee.records import Header, RecordType
 from guarantee.store import BODIES, KEYS, PEOPLE, RECORDS, Store
 from guarantee.vault import CannotOpen, WrongCommitment, decrypt, digest_of, seal, unseal
-from guarantee.verify import Anchors, Report, reading, verify_export, verify_home
+from guarantee.verify import Anchors, Report, main, reading, verify_export, verify_home
 from tests.guarantee.attacker import (
     Row,
     as_vector,
@@ -416,6 +416,27 @@ def test_a_body_replaced_that_the_index_column_hides(log: Attacked) -> None:
     suspended = log.one(RecordType.MODEL_PROMOTED)
     log.sql("UPDATE records SET type = 'CohortScored' WHERE id = ?", suspended)
     assert "the row names another record, type" in said(verify_home(log.home))
+
+
+EXPORTS = VECTORS / "exports"
+SEEN_SINCE = {"forked", "rolled_back"}
+
+
+def test_the_untouched_export_among_the_attack_files_verifies() -> None:
+    key, since = (EXPORTS / "key.txt").read_text().strip(), str(EXPORTS / "kept.txt")
+    untouched = str(EXPORTS / "untouched.garant")
+    assert main(["--export", untouched, "--key", key, "--since", since]) == 0
+
+
+@pytest.mark.parametrize(
+    "attack", sorted(path.stem for path in EXPORTS.glob("*.garant") if path.stem != "untouched")
+)
+def test_an_attack_file_is_found_out(attack: str) -> None:
+    arguments = ["--export", str(EXPORTS / f"{attack}.garant")]
+    arguments += ["--key", (EXPORTS / "key.txt").read_text().strip()]
+    # The key alone cannot tell a fork or a rollback that the house signed itself.
+    assert main(arguments) == (0 if attack in SEEN_SINCE else 1)
+    assert main([*arguments, "--since", str(EXPORTS / "kept.txt")]) == 1
 
 
 def _write_vector() -> None:
