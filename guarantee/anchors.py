@@ -22,7 +22,7 @@ from guarantee.ledger import origin_under
 from guarantee.rebuilt import Rebuilt
 from guarantee.replay import Opened, Replayed
 from guarantee.source import Kept, Source
-from guarantee.timestamp import TimestampRefused, verify_timestamp
+from guarantee.timestamp import TimestampRefused, check_imprint, verify_timestamp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,9 +201,10 @@ def _check_kept(
     held.check(kept.note, what)
     if kept.timestamp is None:
         return True
-    if not authorities:
-        return False
     try:
+        if not authorities:
+            check_imprint(kept.timestamp, kept.note)
+            return False
         at = verify_timestamp(kept.timestamp, kept.note, authorities)
     except TimestampRefused as error:
         report.found(f"{what}: {error}")

@@ -202,7 +202,7 @@ class Appender:
         """
         key, digest = self._blinded(request)
         with self._store.reading() as connection:
-            record_id = _requested(connection, key, digest)
+            record_id = _requested(connection, key, digest, self._people.bind_request)
             return recorded_in(connection, record_id, repeated=True) if record_id else None
 
     def _blinded(self, request: Request) -> tuple[bytes, bytes]:
@@ -313,12 +313,12 @@ class Appender:
                 raise LedgerUnavailable("the tiles do not lead to the head: verify the log")
             edge = self._edge.copy()
             state = StoredState(connection)
-            rows = _Rows(connection)
+            rows = _Rows(connection, self._people.bind_request)
             # The keys are read where the records are written: none can be erased in between.
             keys = self._people.keys(connection, {pending.draft.sealed_for for pending in group})
             # 2.
             for pending in group:
-                repeat = _repeat(connection, rows.requested, pending.request)
+                repeat = _repeat(connection, rows, pending.request)
                 if repeat is not None:
                     outcomes.append(repeat)
                     continue
@@ -437,11 +437,15 @@ _ADD_TILE: Final = insert(TILES).values(
 )
 
 
+_Bind = Callable[[bytes, bytes, str], bytes]
+
+
 class _Rows:
     """Rows of a group, written together."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, bind: "_Bind") -> None:
         self.requested: dict[bytes, tuple[bytes, Recorded]] = {}
+        self.bind = bind
         self._connection = connection
         self._records: list[tuple[Value, ...]] = []
         self._bodies: list[tuple[Value, ...]] = []
@@ -457,7 +461,7 @@ class _Rows:
         if pending.request is not None:
             key, digest = pending.request
             self.requested[key] = (digest, recorded)
-            self._requests.append((key, digest, head.id))
+            self._requests.append((key, self.bind(key, digest, head.id), head.id))
 
     def write(self) -> None:
         """Insert what was taken since the last time."""
@@ -473,7 +477,7 @@ class _Rows:
 
 def _repeat(
     connection: Connection,
-    group: dict[bytes, tuple[bytes, Recorded]],
+    rows: _Rows,
     request: tuple[bytes, bytes] | None,
 ) -> Recorded | RequestConflict | None:
     """What the same idempotency key recorded, in this group or before."""
@@ -481,22 +485,23 @@ def _repeat(
         return None
     key, digest = request
     try:
-        if key in group:
-            _check_same(group[key][0], digest)
-            first = group[key][1]
+        if key in rows.requested:
+            _check_same(rows.requested[key][0], digest)
+            first = rows.requested[key][1]
             return Recorded(header=first.header, index=first.index, repeated=True)
-        record_id = _requested(connection, key, digest)
+        record_id = _requested(connection, key, digest, rows.bind)
     except RequestConflict as conflict:
         return conflict
     return recorded_in(connection, record_id, repeated=True) if record_id else None
 
 
-def _requested(connection: Connection, key: bytes, digest: bytes) -> str | None:
+def _requested(connection: Connection, key: bytes, digest: bytes, bind: _Bind) -> str | None:
     row = connection.execute(select(REQUESTS).where(REQUESTS.c.key == key)).one_or_none()
     if row is None:
         return None
-    _check_same(row.digest, digest)
     record_id: str = row.record_id
+    # A row that was altered is no word of ours: it is refused like another request's.
+    _check_same(row.digest, bind(key, digest, record_id))
     return record_id
 
 

@@ -34,7 +34,16 @@ class Finding:
         place = [] if self.index is None else [f"index {self.index}"]
         if self.record is not None:
             place.insert(0, f"record {self.record}")
-        return f"{', '.join(place)}: {self.problem}" if place else self.problem
+        return printable(f"{', '.join(place)}: {self.problem}" if place else self.problem)
+
+
+def printable(words: str) -> str:
+    """Words that an altered log had a part in, escaped so that any terminal may show them."""
+    if words.isprintable():
+        return words
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode() for one in words
+    )
 
 
 @dataclass(slots=True)
@@ -67,7 +76,7 @@ class Report:
 
     def remark(self, words: str) -> None:
         """Add a remark."""
-        self.remarks.append(words)
+        self.remarks.append(printable(words))
 
 
 def print_report(report: Report, write: Callable[[str], None] = print) -> int:
@@ -79,6 +88,9 @@ def print_report(report: Report, write: Callable[[str], None] = print) -> int:
     if report.findings:
         write(f"{len(report.findings)} findings in a log of {report.size} records")
         return TAMPERED
+    if not report.size:
+        write("could not check: the log holds no record yet")
+        return COULD_NOT_CHECK
     write(f"verified: {report.size} records, root {report.root.hex()}")
     more = "" if report.kept else ": for more, compare with a checkpoint kept outside the house"
     write(report.anchor + more)

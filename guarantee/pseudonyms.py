@@ -152,6 +152,10 @@ class Pseudonyms:
         """
         return self._blinding.blind(purpose, text)
 
+    def bind_request(self, key: bytes, content: bytes, record_id: str) -> bytes:
+        """What a row of `requests` keeps as its digest: see `bound_request`."""
+        return bound_request(self._blinding, key, content, record_id)
+
     # What only happens in a record's own transaction
 
     def rewrite(
@@ -167,7 +171,7 @@ class Pseudonyms:
         stored = self._identity_in(connection, pseudonym, of_a_patient=True)
         if Patient.model_validate_json(stored) != old:
             raise IdentityMoved("the identity was rectified in the meantime")
-        lookup = self._current(connection).blind(*_found_by(new))
+        lookup = self._current(connection).blind(*found_by(new))
         holder = connection.scalar(select(PEOPLE.c.pseudonym).where(PEOPLE.c.lookup == lookup))
         if holder not in (None, pseudonym):
             raise IdentityTaken("this INS is another patient's here: two cannot be made one")
@@ -328,7 +332,7 @@ class Pseudonyms:
             connection.execute(
                 insert(PEOPLE).values(
                     pseudonym=pseudonym,
-                    lookup=master.blind(*_found_by(identity)),
+                    lookup=master.blind(*found_by(identity)),
                     key_id=key_id,
                     stored=stored,
                 )
@@ -363,7 +367,18 @@ class Pseudonyms:
             )
 
 
-def _found_by(who: "Patient | KnownActor | tuple[str, str]") -> tuple[str, str]:
+def bound_request(blinding: MasterKey, key: bytes, content: bytes, record_id: str) -> bytes:
+    """32 bytes of what was asked, and 32 that bind them to the idempotency key and its record.
+
+    Args:
+        blinding: The vault's key `REQUESTS_KEY`.
+        key: The blinded idempotency key.
+        content: The blinded content; 32 bytes.
+    """
+    return content + blinding.blind("row", f"{key.hex()} {content.hex()} {record_id}")
+
+
+def found_by(who: "Patient | KnownActor | tuple[str, str]") -> tuple[str, str]:
     """What a person is found by: the purpose of the hash, and the words under it."""
     match who:
         case Patient():
@@ -377,7 +392,7 @@ def _found_by(who: "Patient | KnownActor | tuple[str, str]") -> tuple[str, str]:
 def _holder(
     connection: Connection, master: MasterKey, who: "Patient | KnownActor | tuple[str, str]"
 ) -> str | None:
-    lookup = master.blind(*_found_by(who))
+    lookup = master.blind(*found_by(who))
     return connection.scalar(select(PEOPLE.c.pseudonym).where(PEOPLE.c.lookup == lookup))
 
 
@@ -423,6 +438,6 @@ def _reblinded(
             key = old.unwrap(row.wrapped, owner=row.key_id)
             identity = decrypt(key, row.stored, about=f"identity {row.pseudonym}")
             kind = KnownActor if row.key_id == ACTORS_KEY else Patient
-            blinded = new.blind(*_found_by(kind.model_validate_json(identity)))
+            blinded = new.blind(*found_by(kind.model_validate_json(identity)))
             batch.append({"whose": row.pseudonym, "blinded": blinded})
         yield batch

@@ -47,6 +47,8 @@ from guarantee.source import Entry, Row, Source
 CLOCK_TOLERANCE_MS = 1000
 """Records that wait for the same commit may stand in another order than their clocks."""
 
+_DAY_MS = timedelta(days=1) // timedelta(milliseconds=1)
+
 
 @dataclass(frozen=True, slots=True)
 class Announced:
@@ -77,6 +79,8 @@ class Replayed:
         opened: Every `LogOpened`, in their order.
         erased: Records whose bodies an erasure names, with the id of that erasure.
         erasures: Headers of `PatientErased`.
+        people: The first record that names each person, by the pseudonym of who acted or is
+            concerned.
     """
 
     state: Remembered = field(default_factory=Remembered)
@@ -86,6 +90,7 @@ class Replayed:
     opened: list[Opened] = field(default_factory=list)
     erased: dict[str, str] = field(default_factory=dict)
     erasures: list[Header] = field(default_factory=list)
+    people: dict[str, str] = field(default_factory=dict)
     order: list[Finding] = field(default_factory=list)
     draws: dict[str, Announced] = field(default_factory=dict)
     samples: dict[str, tuple[str, int, SampleDrawn]] = field(default_factory=dict)
@@ -113,6 +118,9 @@ def replay(source: Source, tree: Rebuilt, report: Report, progress: Progress) ->
                 record=header.id,
                 index=entry.place,
             )
+        for person in (header.actor, header.subject):
+            if person is not None:
+                replayed.people.setdefault(person, header.id)
         # 2.
         _check_clock(header, entry.place, replayed, report)
         try:
@@ -313,7 +321,7 @@ def _check_samples(source: Source, tree: Rebuilt, replayed: Replayed, report: Re
                 report.found(str(error), record=record, index=index)
     for key, announced in replayed.draws.items():
         if key not in replayed.samples:
-            days = timedelta(milliseconds=replayed.latest - announced.time).days
+            days = (replayed.latest - announced.time) // _DAY_MS
             late = f", {days} days before the last record" if days >= DAYS_TO_DRAW else ""
             report.remark(f"record {key}: a draw was announced and no sample was drawn{late}")
 

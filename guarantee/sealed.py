@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from sqlalchemy import Connection, LargeBinary, cast, select
+from sqlalchemy import Connection, LargeBinary, Select, String, cast, select
 
 from guarantee.bodies import (
     BODY_TYPES,
@@ -14,7 +14,14 @@ from guarantee.bodies import (
 )
 from guarantee.card import Mode
 from guarantee.findings import Progress, Report
-from guarantee.pseudonyms import ACTORS_KEY, REQUESTS_KEY, KnownActor
+from guarantee.identity import Patient
+from guarantee.pseudonyms import (
+    ACTORS_KEY,
+    REQUESTS_KEY,
+    KnownActor,
+    bound_request,
+    found_by,
+)
 from guarantee.rebuilt import Rebuilt
 from guarantee.records import Header, MalformedRecord, RecordType
 from guarantee.replay import Replayed
@@ -22,10 +29,11 @@ from guarantee.signature import SignatureRefused
 from guarantee.signing_keys import check_decision, check_vote
 from guarantee.situations import Step, version_key
 from guarantee.source import Entry, Source
-from guarantee.store import BODIES, KEYS, PEOPLE, RECORDS
+from guarantee.store import BODIES, KEYS, PEOPLE, RECORDS, REQUESTS
 from guarantee.vault import CannotOpen, MasterKey, VaultError, decrypt, unseal
 
 _MOST_KEPT: Final = 4096
+_CONTENT_BYTES: Final = 32
 
 
 class Custody:
@@ -66,15 +74,16 @@ class Custody:
 
     def _identity(self, pseudonym: str) -> KnownActor | None:
         row = self._connection.execute(
-            select(PEOPLE.c.key_id, cast(PEOPLE.c.stored, LargeBinary).label("stored")).where(
-                PEOPLE.c.pseudonym == pseudonym
-            )
-        ).one_or_none()
+            select(
+                cast(PEOPLE.c.key_id, String).label("key_id"),
+                cast(PEOPLE.c.stored, LargeBinary).label("stored"),
+            ).where(PEOPLE.c.pseudonym == pseudonym)
+        ).first()
         key = None if row is None else self.key(row.key_id)
         if row is None or key is None:
             return None
         try:
-            opened = decrypt(key, row.stored, about=f"identity {pseudonym}")
+            opened = decrypt(key, row.stored or b"", about=f"identity {pseudonym}")
             return KnownActor.model_validate_json(opened)
         except (CannotOpen, ValueError):
             return None
@@ -90,31 +99,120 @@ class Custody:
             return None
 
     def check(self, replayed: Replayed, report: Report) -> None:
-        """Check that every body has its record, every person their key, and every key a person."""
+        """Check what stands beside the records against them.
+
+        1. Every body has its record.
+        2. Everybody whom a record names is known, but for the erased, of whom nothing is left.
+        3. Every person has their key, and every key a person; the house's own keys are there.
+        4. Every idempotency key has its record.
+        5. With a master key: all of that opens, people are found by what they are found by, and
+           idempotency keys recorded what their rows say.
+        """
+        # 1.
         owned = select(RECORDS.c.id).where(RECORDS.c.id == BODIES.c.record_id).exists()
-        for record in self._connection.scalars(select(BODIES.c.record_id).where(~owned)):
+        for record in self._names(select(BODIES.c.record_id).where(~owned)):
             report.found("a body without a record", record=record)
-        for erasure in replayed.erasures:
-            for column, what in ((KEYS.c.id, "key"), (PEOPLE.c.pseudonym, "identity")):
-                if self._connection.scalar(select(column).where(column == erasure.subject)):
-                    report.found(f"the erased patient's {what} is still there", record=erasure.id)
-        if not self._masters:
-            return
-        people = select(
-            PEOPLE.c.pseudonym, PEOPLE.c.key_id, cast(PEOPLE.c.stored, LargeBinary).label("stored")
-        )
-        for row in self._connection.execute(people.execution_options(yield_per=1024)):
-            try:
-                decrypt(self.key(row.key_id) or b"", row.stored, about=f"identity {row.pseudonym}")
-            except CannotOpen:
-                report.found(f"the identity of {row.pseudonym} was altered, or its key is gone")
+        # 2.
+        self._check_known(replayed, report)
+        # 3.
+        self._check_keys(report)
+        # 4.
+        named = select(RECORDS.c.id).where(RECORDS.c.id == REQUESTS.c.record_id).exists()
+        for record in self._names(select(REQUESTS.c.record_id).where(~named)):
+            report.found(f"an idempotency key recorded {record}, which is no record")
+        # 5.
+        if self._masters:
+            self._check_identities(report)
+            self._check_requests(report)
+
+    def _names(self, statement: Select[tuple[str]]) -> list[str]:
+        """The texts that a statement selects, whatever kind of value an edit made of them."""
+        (column,) = statement.selected_columns
+        return [
+            str(name)
+            for name in self._connection.scalars(
+                statement.with_only_columns(cast(column, String), maintain_column_froms=True)
+            )
+        ]
+
+    def _check_known(self, replayed: Replayed, report: Report) -> None:
+        erased = {erasure.subject: erasure.id for erasure in replayed.erasures}
+        for column, what in ((KEYS.c.id, "key"), (PEOPLE.c.pseudonym, "identity")):
+            for subject, erasure in erased.items():
+                if self._connection.scalar(select(column).where(column == subject)) is not None:
+                    report.found(f"the erased patient's {what} is still there", record=erasure)
+        for person, record in replayed.people.items():
+            known = select(PEOPLE.c.pseudonym).where(PEOPLE.c.pseudonym == person)
+            if person not in erased and self._connection.scalar(known) is None:
+                report.found(f"the identity of {person}, whom it names, is missing", record=record)
+
+    def _check_keys(self, report: Report) -> None:
+        known = select(PEOPLE.c.pseudonym).where(PEOPLE.c.pseudonym == BODIES.c.key_id).exists()
+        sealed = select(BODIES.c.key_id).where(BODIES.c.key_id.is_not(None), ~known).distinct()
+        for person in self._names(sealed):
+            report.found(f"the identity of {person} is missing, and nothing on record says why")
         whose = select(PEOPLE.c.pseudonym).where(PEOPLE.c.key_id == KEYS.c.id).exists()
-        sealed = select(BODIES.c.record_id).where(BODIES.c.key_id == KEYS.c.id).exists()
         stray = select(KEYS.c.id).where(~whose, KEYS.c.id.not_in((ACTORS_KEY, REQUESTS_KEY)))
-        for key_id in self._connection.scalars(stray.where(~sealed)):
+        for key_id in self._names(stray):
             report.found(f"the key of {key_id} is there, and the person is not")
-        for key_id in self._connection.scalars(stray.where(sealed)):
-            report.found(f"the identity of {key_id} is missing, and nothing on record says why")
+        there = select(KEYS.c.id).where(KEYS.c.id == PEOPLE.c.key_id).exists()
+        for person in self._names(select(PEOPLE.c.pseudonym).where(~there)):
+            report.found(f"the key of {person} is missing, and the person is there")
+        house = select(KEYS.c.id).where(KEYS.c.id == REQUESTS_KEY)
+        if self._connection.scalar(house) is None:
+            report.found("the key that idempotency keys are under is missing")
+
+    def _check_identities(self, report: Report) -> None:
+        master = self._current()
+        people = select(
+            cast(PEOPLE.c.pseudonym, String).label("pseudonym"),
+            cast(PEOPLE.c.key_id, String).label("key_id"),
+            cast(PEOPLE.c.lookup, LargeBinary).label("lookup"),
+            cast(PEOPLE.c.stored, LargeBinary).label("stored"),
+        ).execution_options(yield_per=1024)
+        for row in self._connection.execute(people):
+            try:
+                stored = row.stored or b""
+                opened = decrypt(
+                    self.key(row.key_id) or b"", stored, about=f"identity {row.pseudonym}"
+                )
+                kind = KnownActor if row.key_id == ACTORS_KEY else Patient
+                person = kind.model_validate_json(opened)
+            except (CannotOpen, ValueError):
+                report.found(f"the identity of {row.pseudonym} was altered, or its key is gone")
+                continue
+            if master is not None and row.lookup != master.blind(*found_by(person)):
+                report.found(f"{row.pseudonym} is found by what is not theirs")
+
+    def _check_requests(self, report: Report) -> None:
+        blinding = self.key(REQUESTS_KEY)
+        if blinding is None:
+            report.found("the key that idempotency keys are under is missing or altered")
+            return
+        requests = select(
+            cast(REQUESTS.c.key, LargeBinary).label("key"),
+            cast(REQUESTS.c.digest, LargeBinary).label("digest"),
+            cast(REQUESTS.c.record_id, String).label("record_id"),
+        ).execution_options(yield_per=1024)
+        under = MasterKey(blinding)
+        for row in self._connection.execute(requests):
+            key, digest = row.key or b"", row.digest or b""
+            record = str(row.record_id).encode(errors="backslashreplace").decode()
+            if digest != bound_request(under, key, digest[:_CONTENT_BYTES], record):
+                report.found(f"the idempotency key that recorded {record} was altered")
+
+    def _current(self) -> MasterKey | None:
+        """The master key that the vault is under, if it is at hand."""
+        wrapped = self._connection.scalar(
+            select(cast(KEYS.c.wrapped, LargeBinary)).where(KEYS.c.id == REQUESTS_KEY)
+        )
+        for master in self._masters:
+            try:
+                master.unwrap(wrapped or b"", owner=REQUESTS_KEY)
+            except CannotOpen:
+                continue
+            return master
+        return None
 
 
 def check_sealed(

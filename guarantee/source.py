@@ -4,9 +4,9 @@ Nothing that a source gives is believed.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
-from sqlalchemy import Connection, LargeBinary, String, cast, select
+from sqlalchemy import Connection, LargeBinary, String, cast, func, select
 
 from guarantee.findings import CouldNotCheck
 from guarantee.logged import tiles_of
@@ -108,26 +108,54 @@ _WHOLE_ROWS = _BYTES.add_columns(
 )
 
 
-class StoredLog:
-    """The log in a database, in one consistent view."""
+_MOST_MISSING: Final = 1 << 16
+"""Records that are named one by one where they are missing; a head that says more is wrong."""
 
-    def __init__(self, connection: Connection) -> None:
+
+class StoredLog:
+    """The log in a database, in one consistent view.
+
+    Attributes:
+        problem: What is wrong with the head; then `size` is how many records there are.
+    """
+
+    def __init__(self, connection: Connection, *, doubting: bool = False) -> None:
         """Read the head.
 
+        Args:
+            doubting: Count the records, and go on without a head that cannot be: see `problem`.
+
         Raises:
-            CouldNotCheck: There is no head, or it is none.
+            CouldNotCheck: There is no head to go by; where doubting, no log was ever made here.
         """
         self.connection = connection
         heads = connection.execute(
             select(HEAD.c.size, cast(HEAD.c.root, LargeBinary).label("root"))
         ).all()
-        if len(heads) != 1 or type(heads[0].size) is not int or heads[0].root is None:
-            raise CouldNotCheck("the database does not hold one head: restore it from a backup")
-        self.size: int = heads[0].size
-        self.root: Hash = heads[0].root
         notes = connection.scalars(select(cast(SIGNED.c.note, LargeBinary))).all()
         self.note: bytes | None = notes[0] if len(notes) == 1 else None
+        self.problem: str | None = None
+        self.size: int
+        self.root: Hash | None
+        if len(heads) == 1 and type(heads[0].size) is int:
+            self.size, self.root = heads[0].size, heads[0].root or b""
+        elif not doubting:
+            raise CouldNotCheck("the database does not hold one head: verify it, or restore it")
+        else:
+            self.problem = f"the database holds {len(heads)} heads that can be read, not one"
+            self.size, self.root = 0, None
+        if doubting:
+            self._doubt(fresh=not heads and not notes)
         self._tiles = tiles_of(connection)
+
+    def _doubt(self, *, fresh: bool) -> None:
+        count = self.connection.scalar(select(func.count()).select_from(RECORDS)) or 0
+        if fresh and not count:
+            raise CouldNotCheck("the database holds no log")
+        if self.problem is None and not 0 <= self.size <= count + _MOST_MISSING:
+            self.problem = f"the head says {self.size} records, the database holds {count}"
+        if self.problem is not None:
+            self.size, self.root = count, None
 
     def kept(self) -> Iterable[Kept]:
         """Earlier checkpoints."""

@@ -162,7 +162,11 @@ CHECKPOINTS = Table(
     Column("note", LargeBinary, nullable=False),
     Column("timestamp", LargeBinary),
 )
-"""Checkpoints that outsiders vouch for: with cosignatures, or a timestamp (RFC 3161, DER)."""
+"""Checkpoints that outsiders vouch for: with cosignatures, or a timestamp (RFC 3161, DER).
+
+The log does not name them: a row, or a timestamp, that was deleted is missed by nobody who has not
+kept it. What it vouched for is then vouched for by one outsider less.
+"""
 
 STATES = Table(
     "states",
@@ -182,7 +186,12 @@ REQUESTS = Table(
     Column("digest", LargeBinary, nullable=False),
     Column("record_id", Name(36), nullable=False),
 )
-"""Idempotency keys and what they recorded: keyed hashes alone."""
+"""Idempotency keys and what they recorded: keyed hashes alone, which bind each row together.
+
+The log does not name idempotency keys: a row that was altered or made up is found by whoever holds
+the master key, a row that was deleted by nobody. What was recorded stands all the same; the same
+request, sent again, would be judged anew, as one without a key is.
+"""
 
 
 def insert_all(connection: Connection, table: Table, rows: Sequence[tuple[Value, ...]]) -> None:

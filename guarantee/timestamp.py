@@ -4,6 +4,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from hashlib import sha256, sha384, sha512
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -103,6 +104,20 @@ def verify_timestamp(
             continue
         return response.tst_info.gen_time.astimezone(UTC)
     raise TimestampRefused(f"the timestamp does not hold: {refusal}") from refusal
+
+
+def check_imprint(answer: bytes, note: bytes) -> None:
+    """Check that a timestamp is of `note`, whoever gave it.
+
+    Raises:
+        TimestampRefused: Other bytes, or no timestamp at all.
+    """
+    try:
+        imprint = _decoded(answer).tst_info.message_imprint.message
+    except AuthorityUnavailable as error:
+        raise TimestampRefused(str(error)) from error
+    if imprint not in {sha512(note).digest(), sha384(note).digest(), sha256(note).digest()}:
+        raise TimestampRefused("the timestamp is of other bytes")
 
 
 def authorities_in(path: Path) -> list[x509.Certificate]:

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sqlalchemy import Connection
+
 from guarantee.anchors import Anchors, check_anchors
 from guarantee.checkpoint import (
     COSIGNATURE_ED25519,
@@ -45,6 +47,7 @@ from guarantee.source import Source, StoredLog
 from guarantee.state import stored_situations
 from guarantee.store import Reader, StoreUnavailable
 from guarantee.succession import settle
+from guarantee.tables import check_copies, check_tables
 from guarantee.timestamp import TimestampError, authorities_in
 from guarantee.vault import KeyUnavailable, MasterKey, signing_key
 
@@ -88,15 +91,61 @@ def verify_home(
         raise CouldNotCheck(f"{home.database} does not exist: name a home with --home")
     keys = anchors.keys or (_key_in(home),)
     masters = _masters_in(home) if masters is None else masters
-    with reading(home) as log:
-        custody = Custody(log.connection, masters)
-        report, replayed = _verify(log, keys, anchors, custody if masters else None, progress)
-        if not masters:
-            report.remark("no master key here: bodies' digests were checked, not opened")
-        custody.check(replayed, report)
+    report = _report(anchors)
+    try:
+        with _connected(home) as connection:
+            _verify_database(
+                connection,
+                keys=keys,
+                anchors=anchors,
+                masters=masters,
+                report=report,
+                progress=progress,
+            )
+    except CouldNotCheck as error:
         if report.verified:
-            _check_state(log, replayed, report)
+            raise
+        report.remark(f"the rest was not checked: {error}")
     return report
+
+
+def _verify_database(
+    connection: Connection,
+    *,
+    keys: tuple[VerifierKey, ...],
+    anchors: Anchors,
+    masters: tuple[MasterKey, ...],
+    report: Report,
+    progress: Progress,
+) -> None:
+    """Verify a database.
+
+    1. Its pages, tables and cells are what they should be.
+    2. The log that it holds.
+    3. What stands beside the log: people, keys, idempotency keys, copies of the head.
+    4. The stored state; after other findings it would only repeat them.
+    """
+    # 1.
+    check_tables(connection, report)
+    # 2.
+    log = StoredLog(connection, doubting=True)
+    custody = Custody(connection, masters)
+    replayed = _verify(
+        log,
+        keys=keys,
+        anchors=anchors,
+        custody=custody if masters else None,
+        report=report,
+        progress=progress,
+    )
+    if not masters:
+        report.remark("no master key here: bodies' digests were checked, not opened")
+    # 3.
+    custody.check(replayed, report)
+    check_copies(log, keys[0].name, report)
+    # 4.
+    if report.verified:
+        _check_state(log, replayed, report)
 
 
 def verify_export(
@@ -119,12 +168,13 @@ def verify_export(
         raise CouldNotCheck("an export is checked with the log's key: give it with --key")
     keys = anchors.keys or ((_key_in(home),) if home else ())
     with ExportedLog(path) as log:
+        report = _report(anchors)
         try:
-            return _verify(log, keys, anchors, None, progress)[0]
+            _verify(log, keys=keys, anchors=anchors, custody=None, report=report, progress=progress)
         except MalformedExport as error:
             report = Report(anchor="", size=log.size)
             report.found(f"{path.name}: {error}")
-            return report
+        return report
 
 
 @contextmanager
@@ -134,11 +184,17 @@ def reading(home: Home) -> Iterator[StoredLog]:
     Raises:
         CouldNotCheck: The database cannot be read.
     """
+    with _connected(home) as connection:
+        yield StoredLog(connection)
+
+
+@contextmanager
+def _connected(home: Home) -> Iterator[Connection]:
     try:
         store = Reader.open(home.url)
         try:
             with store.reading() as connection:
-                yield StoredLog(connection)
+                yield connection
         finally:
             store.close()
     except StoreUnavailable as error:
@@ -147,11 +203,13 @@ def reading(home: Home) -> Iterator[StoredLog]:
 
 def _verify(
     source: Source,
+    *,
     keys: tuple[VerifierKey, ...],
     anchors: Anchors,
     custody: Custody | None,
+    report: Report,
     progress: Progress,
-) -> tuple[Report, Replayed]:
+) -> Replayed:
     """Verify what every source holds.
 
     1. Hash the records and rebuild the tree.
@@ -159,7 +217,6 @@ def _verify(
     3. Hold the tree against checkpoints.
     4. Open sealed bodies, and check signatures.
     """
-    report = Report(anchor=_anchor(anchors), kept=anchors.since is not None)
 
     def part(number: int) -> Progress:
         return lambda done, size: progress(number * size + done, _PASSES * size)
@@ -173,7 +230,11 @@ def _verify(
     # 4.
     check_sealed(source, tree, replayed, custody=custody, report=report, progress=part(2))
     progress(_PASSES * tree.size, _PASSES * tree.size)
-    return report, replayed
+    return replayed
+
+
+def _report(anchors: Anchors) -> Report:
+    return Report(anchor=_anchor(anchors), kept=anchors.since is not None)
 
 
 def _anchor(anchors: Anchors) -> str:

@@ -176,7 +176,13 @@ def test_what_cannot_be_checked_is_not_called_verified(home: Home, tmp_path: Pat
     with pytest.raises(CouldNotCheck, match=r"ledger\.key"):
         verify_home(home)
     assert main(["--home", str(home.path)]) == 2
+
+
+def test_a_file_that_is_no_database_is_not_called_verified(home: Home) -> None:
     home.database.write_bytes(b"this is no database, whatever its name says" * 100)
+    with pytest.raises(CouldNotCheck, match="not a database"):
+        verify_home(home)
+    assert main(["--home", str(home.path)]) == 2
 
 
 def test_without_the_master_key_digests_are_checked_and_it_says_so(home: Home) -> None:
