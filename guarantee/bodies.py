@@ -3,14 +3,17 @@
 from datetime import date
 from enum import StrEnum
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import rfc8785
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from guarantee.card import Card, Language, Mode, ModelName
 from guarantee.identity import Assurance, Patient, Profession
 from guarantee.records import RecordType
+
+Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+"""What a person wrote, without the blanks around it; blanks alone are no words."""
 
 
 class Body(BaseModel):
@@ -46,7 +49,9 @@ class InformationDeferred(Body):
     """Why a patient could not be informed beforehand; shown to the college."""
 
     ground: Literal["urgency", "impossibility"]
-    statement: str = Field(min_length=10, max_length=2000)
+    statement: Annotated[
+        str, StringConstraints(strip_whitespace=True, min_length=10, max_length=2000)
+    ]
 
 
 class PatientObjected(Body):
@@ -100,7 +105,7 @@ class FirstRead(Body):
     """What the clinician thinks before seeing the answer."""
 
     label: str
-    comment: str | None = Field(default=None, max_length=4000)
+    comment: Words | None = Field(default=None, max_length=4000)
 
 
 class Decision(StrEnum):
@@ -134,16 +139,16 @@ class PatientTold(Body):
     """The interpretation that the patient was told. CSP L. 4001-3, I."""
 
     recipient: Recipient
-    interpretation: str = Field(min_length=1, max_length=4000)
+    interpretation: Words = Field(max_length=4000)
     language: Language = Language.FRENCH
 
 
 class OutcomeConfirmed(Body):
     """What the truth turned out to be."""
 
-    label: str
+    label: Words = Field(max_length=200)
     source: Literal["pathology", "imaging", "follow_up", "other"]
-    comment: str | None = Field(default=None, max_length=4000)
+    comment: Words | None = Field(default=None, max_length=4000)
 
 
 class ReviewLapsed(Body):
@@ -156,7 +161,7 @@ class Corrected(Body):
     """A later word on an earlier record, which stays as it is."""
 
     corrects: str
-    statement: str = Field(min_length=1, max_length=4000)
+    statement: Words = Field(max_length=4000)
 
 
 class ModelRegistered(Body):

@@ -4,9 +4,17 @@ import re
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
-from typing import Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    ValidationInfo,
+    field_validator,
+)
 
 
 class Role(StrEnum):
@@ -102,6 +110,17 @@ def professional_number(subject_name_id: str, *, luhn: bool) -> str:
     return number
 
 
+def _is_day(value: object) -> object:
+    # Pydantic takes midnights and seconds since 1970 for dates.
+    if type(value) is date or (isinstance(value, str) and _DAY.fullmatch(value)):
+        return value
+    raise ValueError("is not a day; send it as 1969-05-12")
+
+
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+Day = Annotated[date, BeforeValidator(_is_day)]
+"""A day as RFC 3339 writes it, and in no other way."""
+
 INS_OIDS = {"1.2.250.1.213.1.4.8": "NIR", "1.2.250.1.213.1.4.9": "NIA"}
 INS_TEST_OIDS = {"1.2.250.1.213.1.4.10": "NIR", "1.2.250.1.213.1.4.11": "NIR"}
 
@@ -129,10 +148,10 @@ class Patient(BaseModel):
     oid: str = Field(description="The authority that assigned the matricule")
     birth_name: str = Field(min_length=1, max_length=100)
     given_names: str = Field(min_length=1, max_length=200, description="As on the civil record")
-    birth_date: date
+    birth_date: Day
     sex: Literal["F", "M", "I"] = Field(description="I: indeterminate")
     birth_place: str = Field(pattern=r"^([0-9]{5}|2[AB][0-9]{3})$", description="INSEE code")
-    qualified: bool = Field(description="INS retrieved from the teleservice, traits checked")
+    qualified: StrictBool = Field(description="INS retrieved from the teleservice, traits checked")
 
     @field_validator("matricule")
     @classmethod
@@ -148,11 +167,13 @@ class Patient(BaseModel):
             raise ValueError("not an OID of the INS: see 1.2.250.1.213.1.4.8 to .11")
         return oid
 
-    @model_validator(mode="after")
-    def _key_matches(self) -> Self:
-        if self.key != ins_key(self.matricule):
+    @field_validator("key")
+    @classmethod
+    def _key_matches(cls, key: str, info: ValidationInfo) -> str:
+        # A matricule that is none has been refused already.
+        if "matricule" in info.data and key != ins_key(info.data["matricule"]):
             raise ValueError("the key does not match the matricule")
-        return self
+        return key
 
     @property
     def is_test(self) -> bool:

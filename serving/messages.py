@@ -1,9 +1,21 @@
 """What travels over HTTP: the bodies that are taken and given, as OpenAPI shows them."""
 
-from datetime import date, datetime
-from typing import Annotated, Any, Literal, Self
+import re
+from datetime import MAXYEAR, date, datetime
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    field_validator,
+    model_validator,
+)
 
 from guarantee.bodies import (
     AccessRecorded,
@@ -22,15 +34,42 @@ from guarantee.bodies import (
     Purpose,
     Recipient,
     ReviewLapsed,
+    Words,
 )
 from guarantee.card import Card, Code, Language, Mode, ModelName, Text
-from guarantee.identity import Assurance, Patient, Profession
+from guarantee.identity import Assurance, Day, Patient, Profession
 from guarantee.records import Header, RecordType
 from guarantee.situations import Standing, Step, Verdict
+from models.contract import Feature
 
-RecordId = Annotated[
-    str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", description="A UUID")
-]
+_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_BEGINS_WITH_A_DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]")
+# Every JSON reader takes whole numbers up to here for what they are.
+MOST: Final = 2**53 - 1
+
+
+def _is_uuid(text: str) -> str:
+    if not _UUID.fullmatch(text):
+        raise ValueError("is not a UUID in lower case, such as Garant gave it")
+    return text
+
+
+def _is_time(value: object) -> object:
+    # Pydantic takes numbers, and digits, for seconds since 1970.
+    if isinstance(value, str) and _BEGINS_WITH_A_DAY.match(value):
+        return value
+    raise ValueError("is not a time; send it as 2027-11-24T00:00:00Z")
+
+
+def _is_near(time: datetime) -> datetime:
+    # One more year, and some time zone could not write it.
+    if time.year >= MAXYEAR:
+        raise ValueError("is too far away; leave it out where the information has no end")
+    return time
+
+
+RecordId = Annotated[str, AfterValidator(_is_uuid), Field(description="A UUID")]
+Instant = Annotated[AwareDatetime, BeforeValidator(_is_time), AfterValidator(_is_near)]
 Pseudonym = Annotated[str, Field(description="Random; tells nothing of the person")]
 
 
@@ -80,14 +119,21 @@ class InformationGiven(_Taken):
     patient: Patient
     models: list[ModelName] = Field(min_length=1, max_length=100)
     recipient: Recipient | None = Field(default=None, description="Who was told")
-    recipient_name: str | None = Field(default=None, min_length=1, max_length=200)
+    recipient_name: Words | None = Field(default=None, max_length=200)
     language: Language = Language.FRENCH
-    valid_until: AwareDatetime | None = Field(
+    valid_until: Instant | None = Field(
         default=None, description="When the information ends; never, where it is left out"
     )
     deferred: InformationDeferred | None = Field(
         default=None, description="Instead of `recipient`: why nobody could be told beforehand"
     )
+
+    @field_validator("models")
+    @classmethod
+    def _models_are_distinct(cls, models: list[ModelName]) -> list[ModelName]:
+        if len(set(models)) < len(models):
+            raise ValueError("a model is named twice; name it once")
+        return models
 
     @model_validator(mode="after")
     def _is_given_or_deferred(self) -> Self:
@@ -101,7 +147,7 @@ class Objection(_Taken):
 
     information_id: RecordId
     recipient: Recipient = Field(description="Who refuses, on behalf of the patient or as one")
-    statement: str | None = Field(default=None, min_length=1, max_length=2000)
+    statement: Words | None = Field(default=None, max_length=2000)
 
 
 class Question(_Taken):
@@ -149,9 +195,7 @@ class DecisionTaken(_Taken):
     label: str | None = Field(
         default=None, max_length=200, description="The label decided on; for overridden alone"
     )
-    reason: str | None = Field(
-        default=None, min_length=1, max_length=4000, description="Needed to override"
-    )
+    reason: Words | None = Field(default=None, max_length=4000, description="Needed to override")
     signature: Signature | None = Field(
         default=None,
         description="By the clinician's registered key, over the payload that "
@@ -162,17 +206,15 @@ class DecisionTaken(_Taken):
 class Stop(_Taken):
     """Why a model is stopped, or may answer again."""
 
-    reason: str = Field(
-        min_length=1, max_length=2000, examples=["Answers differ between the two scanners."]
-    )
+    reason: Words = Field(max_length=2000, examples=["Answers differ between the two scanners."])
 
 
 class Ballot(_Taken):
     """One member's vote on one version."""
 
     version: str = Field(min_length=1, max_length=100, examples=["1"])
-    in_favour: bool
-    reason: str | None = Field(default=None, min_length=1, max_length=4000)
+    in_favour: StrictBool
+    reason: Words | None = Field(default=None, max_length=4000)
     signature: Signature | None = Field(
         default=None,
         description="By the member's registered key, over the payload that `vote-payload` gives "
@@ -196,7 +238,9 @@ class Announced(_Taken):
 
     rate: str = Field(description="The share of each stratum, at most 1/1", examples=["1/20"])
     model: ModelName | None = Field(default=None, description="Every model's cases, if left out")
-    first_index: int = Field(default=0, ge=0, description="Where in the log the frame starts")
+    first_index: StrictInt = Field(
+        default=0, ge=0, le=MOST, description="Where in the log the frame starts"
+    )
     secret_sha256: str = Field(
         pattern=r"^[0-9a-f]{64}$",
         description="Of 32 bytes made on the college's own machine, which stay there",
@@ -241,7 +285,7 @@ class ErasureAsked(_Taken):
     """Why a patient's records may be erased."""
 
     ground: ErasureGround
-    died: date | None = Field(
+    died: Day | None = Field(
         default=None, description="The day of death, where it is known: it ends retention earlier"
     )
 
@@ -250,7 +294,7 @@ class HoldAsked(_Taken):
     """That a patient's records may not be erased, or may be again."""
 
     reason: HoldReason
-    lifted: bool = Field(default=False, description="Whether the hold ends")
+    lifted: StrictBool = Field(default=False, description="Whether the hold ends")
 
 
 class ErasureRecorded(_Given):
@@ -334,6 +378,17 @@ class ModelGiven(ModelSummary):
     """A model with its versions."""
 
     versions: tuple[VersionGiven, ...]
+
+
+class ContractGiven(_Given):
+    """What the version that answers takes."""
+
+    model: str
+    version: str
+    features: tuple[Feature, ...] = Field(
+        description="By name, with the unit to send; outside `possible` a value is refused, "
+        "outside `plausible` it is taken and flagged"
+    )
 
 
 class LeafletGiven(_Given):

@@ -35,11 +35,13 @@ from serving.auth import Unauthenticated, require
 from serving.house import House
 from serving.inference import instant
 from serving.messages import (
+    MOST,
     Announced,
     Ballot,
     CaseJudged,
     CollegeGiven,
     ConsistencyGiven,
+    ContractGiven,
     DecisionTaken,
     DeferralGiven,
     DisagreementGiven,
@@ -228,6 +230,21 @@ def show_leaflet(house: TheHouse, name: Name, lang: Language = Language.FRENCH) 
         text=leaflet(serving.card, lang),
         sha256=leaflet_digest(serving.card, lang),
     )
+
+
+@router.get(
+    "/models/{name}/contract",
+    tags=["models"],
+    response_model_exclude_none=True,
+    dependencies=ANYONE,
+)
+def show_contract(house: TheHouse, name: Name) -> ContractGiven:
+    """The features that the model takes: names, units and ranges."""
+    serving = versions.standing(house.ledger, name).serving
+    if serving is None:
+        raise NotServing("no version of this model is promoted, so there is no contract yet")
+    contract = house.versions.get(serving).contract
+    return ContractGiven(model=name, version=serving.version, features=contract.features)
 
 
 @router.post("/models/{name}/suspension", tags=["models"], status_code=CREATED)
@@ -746,7 +763,7 @@ def show_checkpoint(house: TheHouse) -> PlainTextResponse:
 )
 def show_records(
     house: TheHouse,
-    start: Annotated[int, Query(ge=0, description="Zero-based")] = 0,
+    start: Annotated[int, Query(ge=0, le=MOST, description="Zero-based")] = 0,
     count: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> RecordsGiven:
     """Headers, in the log's order; they hold nothing clinical or personal."""
@@ -762,7 +779,7 @@ def show_records(
 @router.get("/ledger/consistency", tags=["ledger"])
 def show_consistency(
     house: TheHouse,
-    old_size: Annotated[int, Query(alias="from", ge=0, description="An earlier size")],
+    old_size: Annotated[int, Query(alias="from", ge=0, le=MOST, description="An earlier size")],
 ) -> ConsistencyGiven:
     """Proof that the log only grew since it had that size; no token is needed."""
     path, checkpoint = house.ledger.consistency(old_size)

@@ -16,14 +16,18 @@ from guarantee.identity import Role
 from guarantee.ledger import Ledger
 from tests.serving.conftest import (
     FEATURES,
+    LABELS,
     MODEL,
     WITHHELD_MODEL,
     Service,
     a_patient,
     asked,
+    check_ledger,
     informed,
     size,
 )
+
+NOBODY = "01941f29-7c00-7000-8000-000000000000"
 
 
 def problem(given: httpx.Response, status: int) -> dict[str, Any]:
@@ -75,6 +79,28 @@ def test_a_tumour_is_answered_explained_decided_told_and_confirmed(
     assert dossier["input"] == FEATURES
     assert dossier["prediction"] == prediction
     assert dossier["review"]["next"] is None
+
+
+def test_every_decision_is_read_back_as_it_was_taken(
+    service: Service, clinician: httpx.Client
+) -> None:
+    for decision in ("accepted", "overridden", "disregarded"):
+        answer = asked(clinician)
+        answered = answer["prediction"]["label"]
+        body: dict[str, Any] = {"decision": decision}
+        if decision == "overridden":
+            other = next(label for label in LABELS if label != answered)
+            body.update(label=other, reason="Immunohistochemistry.")
+        path = f"/v1/inferences/{answer['inference_id']}"
+        given = clinician.post(f"{path}/decision", json=body)
+        assert given.status_code == 201, given.text
+        event = clinician.get(path).json()["events"][1]
+        assert event["outcome"] == decision
+        said = event["body"]
+        assert said["decision"] == decision
+        label = answered if decision == "accepted" else body.get("label")
+        assert (said["label"], said["reason"]) == (label, body.get("reason"))
+    check_ledger(service.home)
 
 
 def test_a_withheld_answer_is_shown_by_no_route_before_the_first_read(
@@ -162,6 +188,11 @@ def test_cards_and_leaflets_are_for_anyone_with_a_token(service: Service) -> Non
         for language in ("fr", "en"):
             leaflet = integrator.get(f"/v1/models/{MODEL}/leaflet", params={"lang": language})
             assert leaflet.json()["language"] == language
+        contract = integrator.get(f"/v1/models/{MODEL}/contract").json()
+        assert [one["name"] for one in contract["features"]] == list(FEATURES)
+        assert all(one["unit"] for one in contract["features"])
+        assert contract["version"] == "1"
+        problem(integrator.get("/v1/models/nobody/contract"), 404)
         problem(integrator.get("/v1/models/nobody"), 404)
         problem(integrator.get("/v1/models/nobody/leaflet"), 404)
 
@@ -358,7 +389,7 @@ def test_without_information_there_is_no_answer(service: Service, clinician: htt
     before = size(service)
     unknown = clinician.post(
         f"/v1/models/{MODEL}/inferences",
-        json={"information_id": "01941f29-7c00-7000-8000-000000000000", "features": FEATURES},
+        json={"information_id": NOBODY, "features": FEATURES},
     )
     assert "PatientInformed" in problem(unknown, 409)["detail"]
     assert size(service) == before
@@ -436,7 +467,14 @@ def test_a_feature_that_cannot_be_taken_is_named_and_its_value_is_not(
 @pytest.mark.parametrize(
     ("changed", "field"),
     [
-        ({"key": "99"}, "patient"),
+        ({"key": "99"}, "patient.key"),
+        ({"birth_date": "1969-05-12T00:00:00"}, "patient.birth_date"),
+        ({"birth_date": "1969-5-12"}, "patient.birth_date"),
+        ({"birth_date": "-19000000"}, "patient.birth_date"),
+        ({"birth_date": -19000000}, "patient.birth_date"),
+        ({"qualified": "yes"}, "patient.qualified"),
+        ({"qualified": 1}, "patient.qualified"),
+        ({"birth_name": "   "}, "patient.birth_name"),
         ({"matricule": "LEFEVRE-SECRET"}, "patient.matricule"),
         ({"oid": "1.2.3.4242"}, "patient.oid"),
         ({"birth_date": "LEFEVRE-SECRET"}, "patient.birth_date"),
@@ -448,7 +486,7 @@ def test_a_feature_that_cannot_be_taken_is_named_and_its_value_is_not(
     ],
 )
 def test_a_patients_identity_is_checked_and_never_repeated(
-    clinician: httpx.Client, changed: dict[str, str], field: str
+    clinician: httpx.Client, changed: dict[str, object], field: str
 ) -> None:
     given = clinician.post(
         "/v1/patients/information",
@@ -459,7 +497,7 @@ def test_a_patients_identity_is_checked_and_never_repeated(
         },
     )
     found = problem(given, 422)
-    assert field in [one["field"] for one in found["errors"]]
+    assert [one["field"] for one in found["errors"]] == [field]
     assert "SECRET" not in given.text
     assert "ZÉNITH" not in given.text
 
@@ -467,9 +505,164 @@ def test_a_patients_identity_is_checked_and_never_repeated(
 def test_information_says_who_was_told_or_why_nobody_was(clinician: httpx.Client) -> None:
     body = {"patient": a_patient(), "models": [MODEL]}
     problem(clinician.post("/v1/patients/information", json=body), 422)
-    past = {**body, "recipient": "patient", "valid_until": "2020-01-01T00:00:00Z"}
-    found = problem(clinician.post("/v1/patients/information", json=past), 422)
-    assert found["errors"][0]["field"] == "valid_until"
+    told = {**body, "recipient": "patient"}
+    for changed, field in (
+        ({"valid_until": "2020-01-01T00:00:00Z"}, "valid_until"),
+        ({"valid_until": "0001-01-01T00:00:00+14:00"}, "valid_until"),
+        ({"valid_until": "9999-12-31T23:59:59-14:00"}, "valid_until"),
+        ({"valid_until": "2099-01-01T00:00:00"}, "valid_until"),
+        ({"valid_until": "2099-01-01"}, "valid_until"),
+        ({"valid_until": 99999999999999}, "valid_until"),
+        ({"valid_until": "99999999999999"}, "valid_until"),
+        ({"valid_until": True}, "valid_until"),
+        ({"recipient_name": " \t"}, "recipient_name"),
+        ({"models": [MODEL, MODEL]}, "models"),
+        ({"models": []}, "models"),
+        (
+            {"recipient": None, "deferred": {"ground": "urgency", "statement": " short     "}},
+            "deferred.statement",
+        ),
+    ):
+        given = clinician.post("/v1/patients/information", json={**told, **changed})
+        found = problem(given, 422)
+        assert [one["field"] for one in found["errors"]] == [field]
+
+
+@pytest.mark.parametrize(
+    ("role", "path", "body", "field"),
+    [
+        (Role.CLINICIAN, "decision", {"decision": "overridden", "reason": " \n "}, "reason"),
+        (Role.CLINICIAN, "decision-payload", {"decision": "overridden", "reason": ""}, "reason"),
+        (Role.CLINICIAN, "first-read", {"label": "lung", "comment": "  "}, "comment"),
+        (
+            Role.CLINICIAN,
+            "told",
+            {"recipient": "patient", "interpretation": "\u3000"},
+            "interpretation",
+        ),
+        (Role.CLINICIAN, "told", {"recipient": "patient", "interpretation": 1}, "interpretation"),
+        (
+            Role.CLINICIAN,
+            "told",
+            {"recipient": "patient", "interpretation": "x\ud800"},
+            "interpretation",
+        ),
+        (
+            Role.CLINICIAN,
+            "outcome",
+            {"label": "lung", "source": "other", "comment": " "},
+            "comment",
+        ),
+        (Role.CLINICIAN, "outcome", {"label": " ", "source": "other"}, "label"),
+        (Role.CLINICIAN, "correction", {"corrects": "x", "statement": "  "}, "statement"),
+        (Role.MONITOR, f"/v1/models/{MODEL}/suspension", {"reason": "   "}, "reason"),
+        (
+            Role.COLLEGE,
+            f"/v1/models/{MODEL}/votes",
+            {"version": "1", "in_favour": "no"},
+            "in_favour",
+        ),
+        (
+            Role.COLLEGE,
+            f"/v1/models/{MODEL}/votes",
+            {"version": "1", "in_favour": True, "reason": " "},
+            "reason",
+        ),
+        (
+            Role.COLLEGE,
+            "/v1/college/draws",
+            {"rate": "1/2", "secret_sha256": "0" * 64, "first_index": "0"},
+            "first_index",
+        ),
+        (
+            Role.COLLEGE,
+            "/v1/college/draws",
+            {"rate": "1/2", "secret_sha256": "0" * 64, "first_index": 2**64},
+            "first_index",
+        ),
+        (
+            Role.COLLEGE,
+            "/v1/college/reviews",
+            {"draw": "x", "inference_id": NOBODY, "opinion": "agreed"},
+            "draw",
+        ),
+        (
+            Role.DPO,
+            f"/v1/patients/{'0' * 32}/hold",
+            {"reason": "inquiry", "lifted": "no"},
+            "lifted",
+        ),
+        (
+            Role.DPO,
+            f"/v1/patients/{'0' * 32}/erasure",
+            {"ground": "retention_ended", "died": "2020-01-01T00:00:00"},
+            "died",
+        ),
+    ],
+)
+def test_words_are_not_blank_and_values_are_of_their_own_kind(
+    service: Service, role: Role, path: str, body: dict[str, object], field: str
+) -> None:
+    before = size(service)
+    with service.client(role) as client:
+        address = path if path.startswith("/") else f"/v1/inferences/{NOBODY}/{path}"
+        given = client.post(
+            address,
+            # As ASCII: a lone surrogate has no UTF-8.
+            content=json.dumps(body),
+            headers={"Content-Type": "application/json", "Idempotency-Key": "of one refused"},
+        )
+    found = problem(given, 422)
+    assert [one["field"] for one in found["errors"]] == [field]
+    assert size(service) == before
+
+
+@pytest.mark.parametrize(
+    "jwk",
+    [
+        '"x"',
+        "{}",
+        '{"kty": "OKP", "crv": "Ed25519", "x": "\\ud800"}',
+        '{"kty": "OKP", "crv": "Ed25519", "x": ' + "[" * 400 + "]" * 400 + "}",
+        '{"kty": "EC", "crv": "P-256", "x": 1' + "0" * 5000 + ', "y": ""}',
+    ],
+)
+def test_what_is_no_key_is_refused(clinician: httpx.Client, jwk: str) -> None:
+    given = clinician.post(
+        "/v1/keys",
+        content=f'{{"jwk": {jwk}}}',
+        headers={"Content-Type": "application/json", "Idempotency-Key": "of no key"},
+    )
+    problem(given, 422)
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        (f"/v1/ledger/records?start={'9' * 23}", "query.start"),
+        (f"/v1/ledger/records?start={'9' * 5000}", "query.start"),
+        ("/v1/ledger/records?start=-1", "query.start"),
+        (f"/v1/ledger/records?count={'9' * 23}", "query.count"),
+        (f"/v1/ledger/consistency?from={'9' * 23}", "query.from"),
+        (f"/v1/ledger/tile/{'9' * 23}/000", "path.level"),
+        ("/v1/inferences/nobody", "path.inference_id"),
+    ],
+)
+def test_numbers_and_ids_in_addresses_are_bounded(
+    clinician: httpx.Client, path: str, field: str
+) -> None:
+    given = clinician.get(path)
+    found = problem(given, 422)
+    assert [one["field"] for one in found["errors"]] == [field]
+    assert "[0-9" not in given.text
+
+
+@pytest.mark.parametrize("start", [2**31, 2**53 - 1])
+def test_beyond_the_head_there_is_nothing(clinician: httpx.Client, start: int) -> None:
+    page = clinician.get("/v1/ledger/records", params={"start": start, "count": 1000})
+    assert page.json()["records"] == []
+    problem(clinician.get("/v1/ledger/consistency", params={"from": start}), 404)
+    problem(clinician.get(f"/v1/ledger/tile/0/{'x999/' * 9}999"), 404)
 
 
 def test_decisions_that_contradict_themselves_name_the_field(clinician: httpx.Client) -> None:
@@ -496,10 +689,9 @@ def test_steps_out_of_order_name_the_step_that_is_missing(clinician: httpx.Clien
 
 
 def test_unknown_things_are_404(clinician: httpx.Client) -> None:
-    nobody = "01941f29-7c00-7000-8000-000000000000"
-    problem(clinician.get(f"/v1/inferences/{nobody}"), 404)
-    problem(clinician.get(f"/v1/inferences/{nobody}/receipt"), 404)
-    problem(clinician.post(f"/v1/inferences/{nobody}/decision", json={"decision": "accepted"}), 404)
+    problem(clinician.get(f"/v1/inferences/{NOBODY}"), 404)
+    problem(clinician.get(f"/v1/inferences/{NOBODY}/receipt"), 404)
+    problem(clinician.post(f"/v1/inferences/{NOBODY}/decision", json={"decision": "accepted"}), 404)
     question = {"information_id": informed(clinician), "features": FEATURES}
     problem(clinician.post("/v1/models/nobody/inferences", json=question), 404)
     problem(clinician.get("/v1/nothing"), 404)
@@ -586,7 +778,7 @@ def test_a_call_without_a_valid_token_is_401_and_says_how(service: Service) -> N
         (Role.DATA_SCIENTIST, "POST", f"/v1/models/{MODEL}/suspension"),
         (Role.CLINICIAN, "DELETE", f"/v1/models/{MODEL}/suspension"),
         (Role.CLINICIAN, "POST", f"/v1/models/{MODEL}/votes"),
-        (Role.INTEGRATOR, "GET", "/v1/inferences/01941f29-7c00-7000-8000-000000000000"),
+        (Role.INTEGRATOR, "GET", f"/v1/inferences/{NOBODY}"),
         (Role.MONITOR, "GET", "/v1/worklist"),
         (Role.CLINICIAN, "GET", "/metrics"),
     ],
