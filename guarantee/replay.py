@@ -163,6 +163,9 @@ def standing(source: Source, tree: Rebuilt, report: Report) -> Iterator[tuple[En
             report.found(str(error), record=entry.id, index=entry.place)
 
 
+_PARTS = 8
+
+
 class _Ids:
     """Which ids came twice, in 8 bytes each: the hash is keyed, so that nobody can aim at it."""
 
@@ -176,8 +179,12 @@ class _Ids:
 
     def repeated(self) -> set[int]:
         """Hashes of ids that came more than once."""
-        ordered = sorted(self._hashes)
-        return {one for one, next_one in pairwise(ordered) if one == next_one}
+        twice: set[int] = set()
+        # A part at a time: as a list, all of them would take more memory than the replay.
+        for part in range(_PARTS):
+            ordered = sorted(one for one in self._hashes if one % _PARTS == part)
+            twice.update(one for one, next_one in pairwise(ordered) if one == next_one)
+        return twice
 
     def _hash(self, record_id: str) -> int:
         digest = blake2b(record_id.encode(), digest_size=8, key=self._key).digest()
