@@ -199,7 +199,7 @@ def run(home: Home, teller: Teller, *, keep: bool) -> Outcome:
         )
     # 4.
     teller.step("The service starts, on this machine alone")
-    service = _start(home)
+    service = _start(home, tokens[Role.CLINICIAN])
     left_running = False
     try:
         teller.say(f"documentation of its interface: {service.address}/")
@@ -369,19 +369,24 @@ class _Service:
             self.process.wait()
 
 
-def _start(home: Home) -> _Service:
+def _start(home: Home, token: str) -> _Service:
     # Another program may take the port between our look and the service's: then the next one.
     for _ in range(3):
-        service = _started(home, _free_port())
+        service = _started(home, _free_port(), token)
         if service is not None:
             return service
     raise DemoFailed(f"the service ended at once; see {home.path / 'service.log'}")
 
 
-def _started(home: Home, port: int) -> _Service | None:
-    """The service once it is ready; none where it ended by itself."""
+def _started(home: Home, port: int, token: str) -> _Service | None:
+    """The service once it is ready; none where it ended by itself.
+
+    It alone knows `token`: what answers there may be another home's, and ours about to end.
+    """
+    ours = {"Authorization": f"Bearer {token}"}
     log = home.path / "service.log"
-    command = [sys.executable, "-m", "garant", "serve", "--home", str(home.path)]
+    # It starts in another folder.
+    command = [sys.executable, "-m", "garant", "serve", "--home", str(home.path.resolve())]
     with log.open("ab") as written:
         process = subprocess.Popen(  # noqa: S603  # our own command, no shell
             [*command, "--port", str(port)],
@@ -398,7 +403,9 @@ def _started(home: Home, port: int) -> _Service | None:
         if process.poll() is not None:
             return None
         try:
-            if httpx.get(f"{service.address}/readyz", trust_env=False).is_success:
+            ready = httpx.get(f"{service.address}/readyz", trust_env=False)
+            known = httpx.get(f"{service.address}/v1/models", headers=ours, trust_env=False)
+            if ready.is_success and known.is_success:
                 return service
         except httpx.TransportError:
             continue
