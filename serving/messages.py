@@ -68,7 +68,11 @@ def _is_near(time: datetime) -> datetime:
     return time
 
 
-RecordId = Annotated[str, AfterValidator(_is_uuid), Field(description="A UUID")]
+RecordId = Annotated[
+    str,
+    AfterValidator(_is_uuid),
+    Field(description="A UUID", json_schema_extra={"format": "uuid"}),
+]
 Instant = Annotated[AwareDatetime, BeforeValidator(_is_time), AfterValidator(_is_near)]
 Pseudonym = Annotated[str, Field(description="Random; tells nothing of the person")]
 
