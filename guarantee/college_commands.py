@@ -13,12 +13,11 @@ from rich.table import Table
 from guarantee import college, review
 from guarantee.appending import Request
 from guarantee.bodies import Concern, Opinion
-from guarantee.commands import DEFAULT_HOME, HomeOption, TokenOption, acting, out, refusing
+from guarantee.commands import DEFAULT_HOME, HomeOption, TokenOption, acting, opened, out, refusing
 from guarantee.draw import DAYS_TO_DRAW, SECRET_BYTES, SampleRefused
 from guarantee.home import Home
 from guarantee.identity import Caller, Profession, Role
 from guarantee.key_commands import ServiceOption, read_secret, write_secret
-from guarantee.ledger import Ledger
 from guarantee.remote import Remote, RemoteRefused
 from guarantee.signature import sign_detached
 
@@ -40,11 +39,11 @@ def appoint(
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Give a person a seat: anyone of the college until it is seated, then its members alone."""
-    with refusing(), acting(context, home, token) as (ledger, actor):
+    with refusing(), acting(context, home, token, founding=True) as (ledger, actor):
         issuer = ledger.people.actor_named(actor.pseudonym).issuer
         member = ledger.people.actor(Caller(issuer=issuer, subject=subject, role=Role.COLLEGE))
         recorded = college.appoint(ledger, actor, member=member, profession=profession)
-    out.print(f"appointed: record {recorded.id}", highlight=False)
+    typer.echo(f"appointed: record {recorded.id}")
 
 
 @college_app.command(epilog="Example: garant college vote tumour-origin 1 --in-favour")
@@ -97,9 +96,9 @@ def vote(
                     signature=signature,
                 )
             record, approved = done.cast.id, done.approval is not None
-    out.print(f"voted: record {record}", highlight=False)
+    typer.echo(f"voted: record {record}")
     if approved:
-        out.print(f"approved: {name} version {version}", highlight=False)
+        typer.echo(f"approved: {name} version {version}")
 
 
 def _sign_vote(
@@ -163,11 +162,10 @@ def announce(
                     ),
                 )
             record, index = recorded.id, recorded.index
-    out.print(f"announced: record {record}, index {index}", highlight=False)
-    out.print(f"the secret is in {path}: keep it, and show it to nobody", highlight=False)
-    out.print(
+    typer.echo(f"announced: record {record}, index {index}")
+    typer.echo(f"the secret is in {path}: keep it, and show it to nobody")
+    typer.echo(
         f"within {DAYS_TO_DRAW} days: garant college draw {record} --secret-file {path}",
-        highlight=False,
     )
 
 
@@ -217,7 +215,7 @@ def draw(
             with acting(context, home, token) as (ledger, actor):
                 drawn = review.draw(ledger, actor, announcement=announcement, secret=secret)
             record, dossiers = drawn.recorded.id, drawn.dossiers
-    out.print(f"drawn: record {record}, {len(dossiers)} cases", highlight=False)
+    typer.echo(f"drawn: record {record}, {len(dossiers)} cases")
     for dossier in dossiers:
         typer.echo(dossier)
 
@@ -259,7 +257,7 @@ def judge(
                     opinion=opinion,
                     concerns=concerns,
                 ).id
-    out.print(f"reviewed: record {record}", highlight=False)
+    typer.echo(f"reviewed: record {record}")
 
 
 @college_app.command(epilog="Example: garant college status")
@@ -280,7 +278,7 @@ def status(
             answer = Remote(service, token or "").get("/v1/college")
             typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
             return
-        with Ledger.open(home) as ledger:
+        with opened(home) as ledger:
             present = college.status(ledger)
     seats = Table("member", "seat", "own key", title="Seats")
     for seat in present.members:
@@ -312,21 +310,20 @@ def status(
         out.print(table)
     for draw_standing in present.draws:
         for dossier in draw_standing.open:
-            out.print(f"to review: {draw_standing.announcement} {dossier}", highlight=False)
+            typer.echo(f"to review: {draw_standing.announcement} {dossier}")
     for dossier in present.lapsed:
-        out.print(f"lapsed without a decision: {dossier}", highlight=False)
+        typer.echo(f"lapsed without a decision: {dossier}")
     _say_disagreement(present.disagreement)
 
 
 def _say_disagreement(disagreement: review.Disagreement | None) -> None:
     if disagreement is None:
-        out.print("no case was reviewed yet", highlight=False)
+        typer.echo("no case was reviewed yet")
         return
     low, high = disagreement.interval()
-    out.print(
+    typer.echo(
         f"a member disagreed on {disagreement.disagreed} of {disagreement.cases} reviewed cases: "
         f"{disagreement.share:.1%} (95 %: {low:.1%} to {high:.1%})",
-        highlight=False,
     )
 
 

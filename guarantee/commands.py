@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from sqlalchemy import inspect, select
 
 from guarantee import disclosure
 from guarantee.bodies import Purpose
@@ -23,7 +24,10 @@ from guarantee.identity import Caller
 from guarantee.kept import keep_checkpoint, read_note
 from guarantee.ledger import Ledger
 from guarantee.pseudonyms import Actor
+from guarantee.store import HEAD, Reader
+from guarantee.succession import settle
 from guarantee.timestamp import fetch_timestamp
+from guarantee.transfer import NoLog
 from guarantee.vault import KeyUnavailable
 from guarantee.verify import (
     COULD_NOT_CHECK,
@@ -67,6 +71,7 @@ TokenOption = Annotated[
     typer.Option("--token", envvar="GARANT_TOKEN", help="Who acts; `garant token` issues one."),
 ]
 
+# For tables and bars. Lines go through `typer.echo`: in a pipe a console breaks at 80 columns.
 out = Console()
 err = Console(stderr=True)
 
@@ -90,12 +95,45 @@ def refusing(errors: tuple[type[Exception], ...] = ()) -> Iterator[None]:
 def say_refused(error: Exception) -> None:
     """Write an error to stderr, in one line."""
     words = f"refused ({type(error).__name__}): {error}"
-    err.print(words, markup=False, highlight=False, soft_wrap=True)
+    typer.echo(words, err=True)
+
+
+def check_log(home: Home) -> None:
+    """Refuse a home without a log: opening it would make one, with keys, where a slip pointed.
+
+    Raises:
+        NoLog: There is none.
+        StoreUnavailable: The database cannot be read.
+        HomeUnavailable: A restore was cut short, and the home cannot be written.
+    """
+    settle(home)
+    if not home.lacks_log:
+        with closing(Reader.open(home.url)) as reader, reader.reading() as connection:
+            made = inspect(connection).has_table(HEAD.name)
+            if made and connection.scalar(select(HEAD.c.size)) is not None:
+                return
+    raise NoLog(f"there is no log in {home.path}: name a home that has one with --home")
 
 
 @contextmanager
-def acting(context: typer.Context, home: Home, token: str) -> Iterator[tuple[Ledger, Actor]]:
-    """The log under `home`, and the token's caller as an actor in it."""
+def opened(home: Home) -> Iterator[Ledger]:
+    """The log under `home`, where there is one: see `check_log`."""
+    check_log(home)
+    with Ledger.open(home) as ledger:
+        yield ledger
+
+
+@contextmanager
+def acting(
+    context: typer.Context, home: Home, token: str, *, founding: bool = False
+) -> Iterator[tuple[Ledger, Actor]]:
+    """The log under `home`, and the token's caller as an actor in it.
+
+    Args:
+        founding: Whether it may be the first act of a house, whose log is then made.
+    """
+    if not founding:
+        check_log(home)
     authenticate: Authenticate = context.obj
     caller = authenticate(home, token)
     with Ledger.open(home) as ledger:
@@ -155,7 +193,7 @@ def verify(
             else:
                 report = verify_home(home, progress, anchors=anchors)
     except (CouldNotCheck, KeyUnavailable) as error:
-        err.print(f"could not check: {error}", markup=False, highlight=False)
+        typer.echo(f"could not check: {error}", err=True)
         raise typer.Exit(COULD_NOT_CHECK) from error
     raise typer.Exit(print_report(report, typer.echo))
 
@@ -167,12 +205,12 @@ def export(
 ) -> None:
     """Write the whole log into one file that a college verifies alone; no key leaves with it."""
     with refusing():
-        if not home.lacks_log:
-            # A log that is never idle is signed for its home only when it is opened.
-            Ledger.open(home).close()
+        # A log that is never idle is signed for its home only when it is opened.
+        with opened(home):
+            pass
         with bar("exporting") as progress, reading(home) as log:
             size = write_export(log, file, progress)
-    out.print(f"{file}: {size} records", markup=False, highlight=False)
+    typer.echo(f"{file}: {size} records")
 
 
 @ledger_app.command(epilog="Example: garant ledger disclose 019a8f3c-… case.json --purpose review")
@@ -187,7 +225,7 @@ def disclose(
     """Open one dossier for somebody who checks it against an export; no key leaves with it."""
     with refusing(), acting(context, home, token) as (ledger, actor):
         write_disclosure(file, disclosure.disclose(ledger, actor, dossier=dossier, purpose=purpose))
-    out.print(f"{file}: for your eyes alone", markup=False, highlight=False)
+    typer.echo(f"{file}: for your eyes alone")
 
 
 @ledger_app.command(epilog="Example: garant ledger checkpoint > kept-outside-the-house.txt")
@@ -203,14 +241,14 @@ def checkpoint(
     ] = None,
 ) -> None:
     """Print the signed checkpoint: keep it outside the house, and later verify against it."""
-    with refusing(), Ledger.open(home) as ledger:
+    with refusing(), opened(home) as ledger:
         note = ledger.checkpoint()
         if timestamp is not None:
             keep_checkpoint(ledger, note, fetch_timestamp(timestamp, note.encode()))
         if cosigned is not None:
             keep_checkpoint(ledger, read_note(cosigned))
         typer.echo(note, nl=False)
-        err.print(f"verifier key: {ledger.verifier_key}", markup=False, highlight=False)
+        typer.echo(f"verifier key: {ledger.verifier_key}", err=True)
 
 
 @ledger_app.command(epilog="Example: garant ledger proof 019a8f3c-… > receipt.tlog-proof")
@@ -219,7 +257,7 @@ def proof(
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Print the proof that a record stands in the log; its header goes to stderr."""
-    with refusing(), Ledger.open(home) as ledger:
+    with refusing(), opened(home) as ledger:
         receipt = ledger.receipt(record)
     typer.echo(receipt.proof, nl=False)
     typer.echo(receipt.header, err=True)
@@ -228,7 +266,7 @@ def proof(
 @ledger_app.command(epilog="Example: garant ledger stats --home ~/.garant")
 def stats(home: HomeOption = DEFAULT_HOME) -> None:
     """Count the records of each type."""
-    with refusing(), Ledger.open(home) as ledger:
+    with refusing(), opened(home) as ledger:
         counts = ledger.counts()
     table = Table("record", "count")
     for kind, count in counts.items():

@@ -154,6 +154,8 @@ class WrittenFile(ReadFile):
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             lock = path.with_suffix(".lock")
             self._lock = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            # SQLite gives the files beside the database the mode that it has itself.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         except OSError as error:
             raise StoreUnavailable(f"{path.parent} cannot be written: {error}") from error
         self._writers = threading.Lock()

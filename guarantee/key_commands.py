@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from guarantee.commands import DEFAULT_HOME, HomeOption, TokenOption, acting, out, refusing
+from guarantee.commands import DEFAULT_HOME, HomeOption, TokenOption, acting, refusing
 from guarantee.custody import rotate_master_key
 from guarantee.errors import GuaranteeError
 from guarantee.remote import Remote
@@ -90,9 +90,9 @@ def register(
         if service is not None:
             recorded = str(Remote(service, token).post("/v1/keys", {"jwk": key.jwk})["record_id"])
         else:
-            with acting(context, home, token) as (ledger, actor):
+            with acting(context, home, token, founding=True) as (ledger, actor):
                 recorded = register_key(ledger, actor, key=key).id
-    out.print(f"registered: record {recorded}, key {key.thumbprint}", highlight=False)
+    typer.echo(f"registered: record {recorded}, key {key.thumbprint}")
 
 
 @key_app.command(epilog="Example: garant key sign --key mine.jwk < payload.json")
@@ -119,8 +119,7 @@ def rotate(
     """
     with refusing(), acting(context, home, token) as (ledger, actor):
         rotation = rotate_master_key(ledger, actor)
-    out.print(
+    typer.echo(
         f"rotated: record {rotation.recorded.id}, {rotation.keys} keys are under "
         f"{rotation.fingerprint}",
-        highlight=False,
     )

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from guarantee import custody
 from guarantee.access import NotEntitled, patient_access
 from guarantee.bodies import ErasureGround, HoldReason, Purpose
-from guarantee.commands import DEFAULT_HOME, HomeOption, TokenOption, acting, err, out, refusing
+from guarantee.commands import DEFAULT_HOME, HomeOption, TokenOption, acting, refusing
 from guarantee.errors import GuaranteeError
 from guarantee.identity import Patient, Role
 
@@ -76,7 +76,7 @@ def rectify(
         after = _identity(identity)
         with acting(context, home, token) as (ledger, actor):
             recorded = custody.rectify(ledger, actor, pseudonym=pseudonym, identity=after)
-    out.print(f"rectified: record {recorded.id}", highlight=False)
+    typer.echo(f"rectified: record {recorded.id}")
 
 
 @patient_app.command(epilog="Example: garant patient erase 0f3c… --ground retention_ended")
@@ -108,9 +108,9 @@ def erase(
             died=died.date() if died is not None else None,
         )
     bodies = len(erasure.records)
-    out.print(f"erased: record {erasure.recorded.id}, {bodies} bodies", highlight=False)
+    typer.echo(f"erased: record {erasure.recorded.id}, {bodies} bodies")
     if erasure.backups_expire is not None:
-        err.print(f"backups may hold them until {erasure.backups_expire}", highlight=False)
+        typer.echo(f"backups may hold them until {erasure.backups_expire}", err=True)
 
 
 @patient_app.command(epilog="Example: garant patient hold 0f3c… --reason litigation")
@@ -127,7 +127,7 @@ def hold(
     act = custody.lift if lift else custody.hold
     with refusing(), acting(context, home, token) as (ledger, actor):
         recorded = act(ledger, actor, pseudonym=pseudonym, reason=reason)
-    out.print(f"{recorded.header.outcome}: record {recorded.id}", highlight=False)
+    typer.echo(f"{recorded.header.outcome}: record {recorded.id}")
 
 
 def _identity(path: Path) -> Patient:

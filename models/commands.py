@@ -18,7 +18,8 @@ from guarantee.commands import (
     TokenOption,
     acting,
     bar,
-    err,
+    check_log,
+    opened,
     out,
     refusing,
 )
@@ -87,7 +88,7 @@ def train(
             training = train(data, wanted, replace(parameters, seed=seed), progress)
         run_id = registry.log(at, training)
     _print_figures(name, training.bundle.evaluation)
-    out.print(f"Run {run_id}; next: garant models register {name}", highlight=False)
+    typer.echo(f"Run {run_id}; next: garant models register {name}")
 
 
 def _card(path: Path, name: str) -> Card:
@@ -121,6 +122,7 @@ def card_(
         if version is None and name in tumour_origin.RECIPES:
             card = tumour_origin.recipe(name).card()
         else:
+            check_log(home)
             card = _version_files(home, name, version)[1]
     typer.echo(card.model_dump_json(indent=2))
 
@@ -140,14 +142,13 @@ def register(
     from models.promotion import record_registration
 
     at = home
-    with refusing(_OURS), acting(context, home, token) as (ledger, actor):
+    with refusing(_OURS), acting(context, home, token, founding=True) as (ledger, actor):
         found = registry.register(at, run or registry.latest_run(at, name))
         recorded = record_registration(at, ledger, actor, name=found.name, version=found.version)
-    out.print(
+    typer.echo(
         f"Record {recorded.id}: {found.name} version {found.version}, digest {found.digest}",
-        highlight=False,
     )
-    out.print(f"Next: garant models propose {name} --version {found.version}", highlight=False)
+    typer.echo(f"Next: garant models propose {name} --version {found.version}")
 
 
 @app.command("list", epilog="Example: garant models list")
@@ -157,7 +158,7 @@ def list_(home: HomeOption = DEFAULT_HOME) -> None:
     from models.promotion import lagging_aliases
 
     at = home
-    with refusing(_OURS), Ledger.open(at) as ledger:
+    with refusing(_OURS), opened(at) as ledger:
         table = Table("model", "version", "college", "answers", "digest")
         known = {
             (name, found.version): found
@@ -177,7 +178,7 @@ def list_(home: HomeOption = DEFAULT_HOME) -> None:
             )
         out.print(table)
         for name in lagging_aliases(at, ledger):
-            err.print(f"Finding: MLflow's alias of {name} is not what the log promoted.")
+            typer.echo(f"Finding: MLflow's alias of {name} is not what the log promoted.", err=True)
 
 
 def _serving(ledger: Ledger) -> dict[str, dict[str, str]]:
@@ -202,6 +203,7 @@ def show(
     if lang not in set(Language):
         raise typer.BadParameter("lang is fr or en")
     with refusing(_OURS):
+        check_log(home)
         registration, card, figures = _version_files(home, name, version)
     language = Language(lang)
     table = Table(show_header=False, title=card.title.in_language(language))
@@ -250,9 +252,9 @@ def _print_figures(name: str, evaluation: "Evaluation") -> None:
         else:
             table.add_row(figure.replace("_", " "), "undefined", estimate.reason)
     out.print(table)
-    out.print(f"{evaluation.cases} cases, {evaluation.held_out_cases} more held out.")
+    typer.echo(f"{evaluation.cases} cases, {evaluation.held_out_cases} more held out.")
     for note in evaluation.notes:
-        out.print(f"Note: {note}.", highlight=False)
+        typer.echo(f"Note: {note}.")
 
 
 @app.command(
@@ -273,11 +275,10 @@ def propose(
     with refusing(_OURS), acting(context, home, token) as (ledger, _):
         wanted = registry.registration(at, name, version).version
         proposed = propose_version(at, ledger, name=name, version=wanted)
-    out.print(
+    typer.echo(
         f"{name} {wanted} waits for votes; missing: {', '.join(proposed.missing)}.",
-        highlight=False,
     )
-    out.print(f"Next: garant college vote {name} {wanted} --in-favour", highlight=False)
+    typer.echo(f"Next: garant college vote {name} {wanted} --in-favour")
 
 
 @app.command(
@@ -296,7 +297,7 @@ def promote(
     at = home
     with refusing(_OURS), acting(context, home, token) as (ledger, actor):
         recorded = promote_version(at, ledger, actor, name=name, version=version)
-    out.print(f"Record {recorded.id}: {name} {version} answers.", highlight=False)
+    typer.echo(f"Record {recorded.id}: {name} {version} answers.")
 
 
 @app.command(
@@ -312,7 +313,7 @@ def suspend(
     """Stop a model at once."""
     with refusing(_OURS), acting(context, home, token) as (ledger, actor):
         recorded = versions.suspend(ledger, actor, name=name, reason=reason)
-    out.print(f"Record {recorded.id}: {name} no longer answers.", highlight=False)
+    typer.echo(f"Record {recorded.id}: {name} no longer answers.")
 
 
 @app.command(
@@ -328,7 +329,7 @@ def resume(
     """Let a suspended model answer again; for the college."""
     with refusing(_OURS), acting(context, home, token) as (ledger, actor):
         recorded = versions.resume(ledger, actor, name=name, reason=reason)
-    out.print(f"Record {recorded.id}: {name} answers again.", highlight=False)
+    typer.echo(f"Record {recorded.id}: {name} answers again.")
 
 
 @app.command(
@@ -346,7 +347,7 @@ def history(
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Show when which version could answer, as the log's records claim."""
-    with refusing(_OURS), Ledger.open(home) as ledger:
+    with refusing(_OURS), opened(home) as ledger:
         reigns = versions.history(ledger, name)
     if at is None:
         table = Table("from (UTC)", "record", "answers")
@@ -357,7 +358,7 @@ def history(
     moment = at if at.tzinfo else at.replace(tzinfo=UTC)
     past = [reign for reign in reigns if reign.at <= moment.timestamp() * 1000]
     answering = past[-1].version if past else None
-    out.print(answering or "no version could answer", highlight=False)
+    typer.echo(answering or "no version could answer")
 
 
 def _utc(milliseconds: int) -> str:
@@ -406,17 +407,15 @@ def score(
                     )
         except OSError as cause:
             raise UnwritableOutput(f"{target} cannot be written: {cause.strerror}") from cause
-    out.print(
+    typer.echo(
         f"Record {recorded.id}: {scored.cases} profiles scored with {name} {model.version}, "
         "not for care.",
-        highlight=False,
     )
     if scored.missing:
         most = max(scored.missing, key=lambda feature: scored.missing[feature])
-        out.print(
+        typer.echo(
             f"{len(scored.missing)} features are missing in some rows; most often {most}, "
             f"in {scored.missing[most]}.",
-            highlight=False,
         )
 
 

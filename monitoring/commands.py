@@ -10,11 +10,11 @@ from guarantee.commands import (
     HomeOption,
     TokenOption,
     acting,
+    opened,
     refusing,
     say_refused,
 )
 from guarantee.errors import GuaranteeError
-from guarantee.home import Home
 from guarantee.ledger import Ledger
 from guarantee.versions import model_names, standing
 from models.errors import ModelsError
@@ -32,7 +32,7 @@ NameArgument = Annotated[
 
 
 class NothingHere(MonitoringError):
-    """There is no log, or no promoted model, in that home; name another with --home."""
+    """There is no promoted model in that home; name another with --home."""
 
 
 @app.command(epilog="Example: garant monitor run tumour-origin-microarray")
@@ -47,25 +47,18 @@ def run(
     Too few cases are "undecided", never "stable". The same window is recorded once. Exit 0
     whatever was found, 1 where a model could not be looked at.
     """
-    with refusing((ModelsError, MonitoringError)):
-        _check_log(home)
-        with acting(context, home, token) as (ledger, actor):
-            _each(ledger, name, lambda known: watch.look(ledger, home, actor, known))
+    with (
+        refusing((ModelsError, MonitoringError)),
+        acting(context, home, token) as (ledger, actor),
+    ):
+        _each(ledger, name, lambda known: watch.look(ledger, home, actor, known))
 
 
 @app.command(epilog="Example: garant monitor report tumour-origin-microarray")
 def report(name: NameArgument = None, home: HomeOption = DEFAULT_HOME) -> None:
     """Write Evidently's page on the latest inferences; it holds columns, never a case."""
-    with refusing((ModelsError, MonitoringError)):
-        _check_log(home)
-        with Ledger.open(home) as ledger:
-            _each(ledger, name, lambda known: watch.report(ledger, home, known))
-
-
-def _check_log(home: Home) -> None:
-    # Opening a log makes one where there is none: a slip in cron would watch nothing for ever.
-    if home.lacks_log:
-        raise NothingHere(f"there is no log in {home.path}: name a home that has one with --home")
+    with refusing((ModelsError, MonitoringError)), opened(home) as ledger:
+        _each(ledger, name, lambda known: watch.report(ledger, home, known))
 
 
 def _each(ledger: Ledger, name: str | None, look: Callable[[str], Look]) -> None:

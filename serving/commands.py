@@ -112,8 +112,10 @@ def demo(
     voice = err if as_json else out
     steps = itertools.count(1)
     teller = Teller(
-        step=lambda words: voice.print(f"\n[bold]{next(steps)}. {words}[/bold]", highlight=False),
-        say=lambda words: voice.print(f"   {words}", markup=False, highlight=False),
+        step=lambda words: voice.print(
+            f"\n[bold]{next(steps)}. {words}[/bold]", highlight=False, soft_wrap=True
+        ),
+        say=lambda words: typer.echo(f"   {words}", err=as_json),
         bar=bar,
     )
     with refusing((ServingError, ModelsError)):
@@ -123,10 +125,10 @@ def demo(
     if as_json:
         typer.echo(json.dumps(outcome.as_json()))
     elif outcome.address is not None:
-        voice.print(f"\nThe service goes on at {outcome.address}/", highlight=False)
-        voice.print(f"stop it with: kill {outcome.process}", highlight=False)
+        voice.print(f"\nThe service goes on at {outcome.address}/", highlight=False, soft_wrap=True)
+        voice.print(f"stop it with: kill {outcome.process}", highlight=False, soft_wrap=True)
         for role, token in outcome.tokens.items():
-            voice.print(f"\ntoken of a {role}:", highlight=False)
+            voice.print(f"\ntoken of a {role}:", highlight=False, soft_wrap=True)
             typer.echo(token)
     if not outcome.ledger_verified:
         raise typer.Exit(1)
