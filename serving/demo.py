@@ -387,7 +387,7 @@ def _started(home: Home, port: int, token: str) -> _Service | None:
     log = home.path / "service.log"
     # It starts in another folder.
     command = [sys.executable, "-m", "garant", "serve", "--home", str(home.path.resolve())]
-    with log.open("ab") as written:
+    with open(log, "ab", opener=_for_its_owner) as written:  # a path has none
         process = subprocess.Popen(  # noqa: S603  # our own command, no shell
             [*command, "--port", str(port)],
             stdin=subprocess.DEVNULL,
@@ -411,6 +411,10 @@ def _started(home: Home, port: int, token: str) -> _Service | None:
             continue
     service.stop()
     raise DemoFailed(f"the service was not ready within {_SECONDS_TO_START} s; see {log}")
+
+
+def _for_its_owner(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _waiting(seconds: int) -> Iterator[None]:
