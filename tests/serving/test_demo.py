@@ -97,7 +97,7 @@ def test_no_log_line_holds_a_value_of_the_tumour_or_the_patient(
     lines = story + (home.path / "service.log").read_text()
     values = {f"{value:.9g}" for value in unpack_floats(inference.profile)}
     distinctive = {value for value in values if len(value) > 6}
-    assert len(distinctive) > 200
+    assert len(distinctive) > 40  # half of a tumour may lie at the floor
     assert not [value for value in distinctive if value in lines]
     for secret in ("matricule", "birth_name", "given_names", "birth_date"):
         assert str(_PATIENT[secret]) not in lines
