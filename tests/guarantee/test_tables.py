@@ -262,3 +262,40 @@ def _touch(where: Path) -> None:
 
 def _opened(where: Path) -> None:
     Ledger.open(Home(where)).close()
+
+
+PROGRAMS = {
+    "trigger": (
+        "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+        "CREATE TRIGGER more BEFORE INSERT ON bodies FOR EACH ROW EXECUTE FUNCTION f()",
+    ),
+    "rule": ("CREATE RULE more AS ON DELETE TO records DO INSTEAD NOTHING",),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", PROGRAMS)
+def test_what_a_server_would_run_by_itself_is_named(postgresql_home: Home, kind: str) -> None:
+    clinic = Clinic.founded(postgresql_home)
+    assert problems(postgresql_home) == []
+    with clinic.ledger.store.writing() as connection:
+        for statement in PROGRAMS[kind]:
+            connection.exec_driver_sql(statement)
+    clinic.ledger.close()
+    table = "bodies" if kind == "trigger" else "records"
+    said = f"the table {table} has a {kind} more, which Garant never made"
+    assert problems(postgresql_home) == [said]
+
+
+@pytest.mark.slow
+def test_an_edit_beside_the_records_is_named_on_a_server(postgresql_home: Home) -> None:
+    clinic = Clinic.founded(postgresql_home)
+    clinic.infer(clinic.inform(), request=REQUEST)
+    with clinic.ledger.store.writing() as connection:
+        connection.exec_driver_sql("UPDATE requests SET digest = 'x'")
+        connection.exec_driver_sql("UPDATE people SET lookup = 'x' WHERE key_id <> 'actors'")
+        connection.exec_driver_sql("INSERT INTO tiles VALUES (0, 7, 'x')")
+    clinic.ledger.close()
+    found = "\n".join(problems(postgresql_home))
+    for said in ("idempotency key that recorded", "is found by what", "tile 0/7 is not of"):
+        assert said in found

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sqlite3
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -94,7 +95,9 @@ def test_no_log_line_holds_a_value_of_the_tumour_or_the_patient(
     outcome, story, _ = told
     with Ledger.open(home) as ledger:
         inference = ledger.open_as(ledger.find(outcome["inference_id"]), InferenceMade)
-    lines = story + (home.path / "service.log").read_text()
+    log = home.path / "service.log"
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+    lines = story + log.read_text()
     values = {f"{value:.9g}" for value in unpack_floats(inference.profile)}
     distinctive = {value for value in values if len(value) > 6}
     assert len(distinctive) > 40  # half of a tumour may lie at the floor
