@@ -124,6 +124,7 @@ def test_one_byte_of_it_altered_is_found_by_the_command(
     assert told[0]["inference_id"] in found.stdout
 
 
+@pytest.mark.slow
 def test_a_second_demo_in_the_same_home_goes_on_from_the_first(
     told: tuple[dict[str, Any], str, set[str]], home: Home
 ) -> None:
