@@ -41,6 +41,7 @@ class Rebuilt:
 
     def root_at(self, size: int) -> Hash:
         """The root of the first `size` records, at most all of them."""
+        size = max(0, min(size, self.size))
         full, rest = divmod(size, WIDTH)
         frontier = _over_tiles(self._full[:full])
         start = full * WIDTH

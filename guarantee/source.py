@@ -108,6 +108,11 @@ _WHOLE_ROWS = _BYTES.add_columns(
 )
 
 
+def _held(place: int) -> int:
+    """A place as a database can compare it: a record may name any number."""
+    return max(-1, min(place, (1 << 63) - 1))
+
+
 _MOST_MISSING: Final = 1 << 16
 """Records that are named one by one where they are missing; a head that says more is wrong."""
 
@@ -170,9 +175,9 @@ class StoredLog:
         self, start: int = 0, stop: int | None = None, *, rows: bool = True
     ) -> Iterator[Entry]:
         """The records from index `start` to `stop`, excluded, in the order of their index."""
-        statement = (_WHOLE_ROWS if rows else _BYTES).where(RECORDS.c.position >= start)
+        statement = (_WHOLE_ROWS if rows else _BYTES).where(RECORDS.c.position >= _held(start))
         if stop is not None:
-            statement = statement.where(RECORDS.c.position < stop)
+            statement = statement.where(RECORDS.c.position < _held(stop))
         found = self.connection.execute(statement)
         if rows:
             for place, header, stored, key_id, *row in found:
