@@ -18,7 +18,6 @@ from typing import Final
 from sqlalchemy import Connection, bindparam, insert, select, update
 
 from guarantee.bodies import Body
-from guarantee.checkpoint import Signer
 from guarantee.errors import GuaranteeError
 from guarantee.logged import (
     Head,
@@ -30,6 +29,7 @@ from guarantee.logged import (
     tiles_of,
 )
 from guarantee.merkle import leaf_hash
+from guarantee.pen import Pen
 from guarantee.protocol import advance
 from guarantee.pseudonyms import Actor, Pseudonyms
 from guarantee.records import Header, RecordType, new_id
@@ -47,7 +47,7 @@ from guarantee.store import (
     Value,
     insert_all,
 )
-from guarantee.tiles import Edge
+from guarantee.tiles import Edge, TileReader
 from guarantee.vault import in_clear, seal
 
 MOST_IN_A_GROUP = 256
@@ -134,14 +134,14 @@ class Appender:
     """One process's end of the log: a queue, and the thread that commits from it."""
 
     def __init__(
-        self, store: Store, people: Pseudonyms, signer: Signer, clock: Callable[[], int]
+        self, store: Store, people: Pseudonyms, pen: Pen, clock: Callable[[], int]
     ) -> None:
         self._store = store
         self._people = people
-        self._signer = signer
+        self._pen = pen
         self._clock = clock
         self._edge: Edge | None = None
-        self._unsigned: Head | None = None
+        self._unsigned = False
         self._expected = 1
         self._commit_seconds = 0.0
         self._queue: queue.SimpleQueue[list[_Pending] | None] = queue.SimpleQueue()
@@ -220,7 +220,7 @@ class Appender:
                 group, closing = self._next_group()
                 if group:
                     self._settle(group)
-                if self._unsigned is not None and (closing or self._queue.empty()):
+                if self._unsigned and (closing or self._queue.empty()):
                     self._sign_unsigned()
         finally:
             # Only a defect ends the loop before it was asked to: nobody must wait for it.
@@ -237,7 +237,7 @@ class Appender:
         waits.
         """
         group: list[_Pending] = []
-        wait = None if self._unsigned is None else IDLE_SECONDS
+        wait = IDLE_SECONDS if self._unsigned else None
         until = 0.0
         try:
             while len(group) < MOST_IN_A_GROUP:
@@ -264,7 +264,7 @@ class Appender:
     def _settle(self, group: list[_Pending]) -> None:
         began = time.perf_counter()
         try:
-            head, outcomes = self._commit(group)
+            outcomes = self._commit(group)
         except (GuaranteeError, IndexError, OSError) as error:
             # What the database holds is unknown now: read the head again before going on.
             self._edge = None
@@ -281,20 +281,19 @@ class Appender:
             return
         self._commit_seconds = time.perf_counter() - began
         self._expected = len(group) + self._queue.qsize()
-        self._unsigned = head
+        self._unsigned = True
         for pending, outcome in zip(group, outcomes, strict=True):
             pending.settle(outcome)
 
     def _sign_unsigned(self) -> None:
-        head, self._unsigned = self._unsigned, None
+        self._unsigned = False
         try:
-            if head is not None:
-                self.note(head)
-        except StoreUnavailable:
-            # The next group, or the next opening, signs a head that covers this one.
+            self.note()
+        except (LedgerError, StoreUnavailable, OSError):
+            # The next group, or the next opening, signs a head that covers this one, or refuses.
             self._edge = None
 
-    def _commit(self, group: list[_Pending]) -> "tuple[Head, list[Recorded | GuaranteeError]]":
+    def _commit(self, group: list[_Pending]) -> "list[Recorded | GuaranteeError]":
         """Append what the protocol allows of `group`, in one transaction.
 
         1. Read the head; another worker may have moved it.
@@ -305,8 +304,10 @@ class Appender:
         outcomes: list[Recorded | GuaranteeError] = []
         with self._store.writing() as connection:
             # 1.
-            head = read_head(connection, self._signer.name)
+            head = read_head(connection, self._pen.name)
             if self._edge is None or self._edge.frontier.size != head.size:
+                # Another worker appended, or somebody rewrote the log: only the first goes on.
+                self._pen.check(head, TileReader(tiles_of(connection)))
                 self._edge = Edge.load(head.size, tiles_of(connection))
             # Whatever was restored or altered meanwhile, nothing is built beside the head.
             if self._edge.frontier.root != head.root:
@@ -344,7 +345,7 @@ class Appender:
                 rows.add(recorded, encoded, stored, pending)
                 outcomes.append(recorded)
             if edge.frontier.size == head.size:
-                return head, outcomes
+                return outcomes
             # 3.
             rows.write()
             state.flush()
@@ -365,7 +366,7 @@ class Appender:
             if updated.rowcount != 1:
                 raise LedgerUnavailable("another writer moved the head")
         self._edge = edge
-        return moved, outcomes
+        return outcomes
 
     def _compose(self, pending: _Pending, keys: Mapping[str | None, bytes]) -> tuple[Header, bytes]:
         """The header of a draft, and its body as it will be stored."""
@@ -396,22 +397,25 @@ class Appender:
         )
         return header, sealed.stored
 
-    def note(self, head: Head) -> None:
-        """Sign a head that is committed, and keep the note for whoever verifies this home.
+    def note(self) -> None:
+        """Sign the committed head, and keep the note for whoever verifies this home.
 
         Raises:
             StoreUnavailable: The note was not kept; the head stands all the same.
+            Rewritten: The log is no longer what was signed: verify it.
         """
         with self._store.reading() as connection:
-            if connection.scalar(select(SIGNED.c.size)) == head.size:
-                return
-        note = self._signer.sign(size=head.size, root=head.root)
-        with self._store.noting() as connection:
-            connection.execute(
-                update(SIGNED)
-                .where(SIGNED.c.size < head.size)
-                .values(size=head.size, note=note.encode())
-            )
+            head = read_head(connection, self._pen.name)
+            note = self._pen.sign(head, TileReader(tiles_of(connection)))
+            kept = connection.scalar(select(SIGNED.c.size)) == head.size
+        if not kept:
+            with self._store.noting() as connection:
+                connection.execute(
+                    update(SIGNED)
+                    .where(SIGNED.c.size < head.size)
+                    .values(size=head.size, note=note.encode())
+                )
+        self._pen.keep(note)
 
 
 def write_tiles(connection: Connection, edge: Edge) -> None:

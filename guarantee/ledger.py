@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from types import TracebackType
@@ -13,6 +13,9 @@ from typing import Self, TypeVar
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import (
     ColumnElement,
+    Connection,
+    LargeBinary,
+    cast,
     func,
     insert,
     select,
@@ -36,6 +39,7 @@ from guarantee.logged import (
     withheld_of,
 )
 from guarantee.merkle import EMPTY_ROOT, Hash, consistency_path, inclusion_path
+from guarantee.pen import KEPT_FILE, Behind, Pen
 from guarantee.pseudonyms import Pseudonyms
 from guarantee.records import RecordType
 from guarantee.refusals import ProtocolError
@@ -83,30 +87,41 @@ class Ledger:
         self,
         store: Store,
         keyring: Keyring,
-        signer: Signer,
+        pen: Pen,
         clock: Callable[[], int] = now_ms,
     ) -> None:
         self.store = store
         self.people = Pseudonyms(store, keyring)
-        self.verifier_key: VerifierKey = signer.verifier_key
-        self._signer = signer
+        self.verifier_key: VerifierKey = pen.verifier_key
+        self._pen = pen
         self._clock = clock
         self._tenancy: Tenancy | None = None
         with store.writing() as connection:
             if connection.scalar(select(HEAD.c.size)) is None:
-                empty = {"origin": signer.name, "size": 0, "root": EMPTY_ROOT}
-                connection.execute(insert(HEAD).values(**empty))
-                note = signer.sign(size=0, root=EMPTY_ROOT).encode()
-                connection.execute(insert(SIGNED).values(origin=signer.name, size=0, note=note))
-        # A stop between commit and signature leaves a head that nobody signed yet.
-        self._appender = Appender(store, self.people, signer, clock)
-        self._appender.note(self.head())
+                head = Head(0, EMPTY_ROOT)
+                # A database that vanished is no new log: this key has signed records.
+                note = pen.sign(head, TileReader(tiles_of(connection))).encode()
+                row = {"origin": pen.name, "size": head.size, "root": head.root}
+                connection.execute(insert(HEAD).values(**row))
+                connection.execute(insert(SIGNED).values(origin=pen.name, size=0, note=note))
+            else:
+                read_head(connection, pen.name)
+                signed = connection.scalar(select(cast(SIGNED.c.note, LargeBinary)))
+                pen.recall(signed or b"")
+        self._appender = Appender(store, self.people, pen, clock)
+        try:
+            # A stop between commit and signature leaves a head that nobody signed yet.
+            self._appender.note()
+        except BaseException:
+            self._appender.close()
+            raise
 
     @classmethod
     def open(cls, home: Home, clock: Callable[[], int] = now_ms) -> Self:
         """Open the log under `home`, or make it with its keys.
 
         Raises:
+            Rewritten: The database no longer holds what this house signed: verify it.
             StoreUnavailable: The database cannot be opened.
             KeyUnavailable: A key file is damaged, or no master key at hand opens the vault.
             HomeUnavailable: The home cannot be written.
@@ -119,7 +134,8 @@ class Ledger:
             undone.callback(store.close)
             private = signing_key(home.keys / "ledger.key")
             keyring = keyring_of(home.keys, os.environ)
-            ledger = cls(store, keyring, Signer(name=origin_of(private), private=private), clock)
+            signer = Signer(name=origin_of(private), private=private)
+            ledger = cls(store, keyring, Pen(signer, home.keys / KEPT_FILE), clock)
             ledger._tenancy = tenancy
             undone.pop_all()
         return ledger
@@ -184,29 +200,45 @@ class Ledger:
     def head(self) -> Head:
         """The committed head."""
         with self.store.reading() as connection:
-            return read_head(connection, self._signer.name)
+            return read_head(connection, self._pen.name)
+
+    @contextmanager
+    def _signed(self) -> Iterator[tuple[Connection, Head, TileReader, str]]:
+        """One view of the log, and its head signed."""
+        for last_try in (False, True):
+            with self.store.reading() as connection:
+                head = read_head(connection, self._pen.name)
+                reader = TileReader(tiles_of(connection))
+                try:
+                    note = self._pen.sign(head, reader)
+                except Behind:
+                    if last_try:
+                        raise
+                    continue
+                yield connection, head, reader, note
+                return
 
     def checkpoint(self) -> str:
-        """The signed note over the committed head."""
-        head = self.head()
-        return self._signer.sign(size=head.size, root=head.root)
+        """The signed note over the committed head.
+
+        Raises:
+            Rewritten: The log is no longer what was signed: verify it.
+        """
+        with self._signed() as (_, _, _, note):
+            self._pen.keep(note)
+            return note
 
     def receipt(self, record_id: str) -> Receipt:
         """The record's header with its proof under the present head.
 
         Raises:
             UnknownRecord: The log holds no such record.
+            Rewritten: The log is no longer what was signed: verify it.
         """
-        with self.store.reading() as connection:
+        with self._signed() as (connection, head, reader, note):
             recorded = recorded_in(connection, record_id)
-            head = read_head(connection, self._signer.name)
-            reader = TileReader(tiles_of(connection))
             path = inclusion_path(recorded.index, head.size, reader.node_at)
-        proof = InclusionProof(
-            index=recorded.index,
-            path=tuple(path),
-            checkpoint=self._signer.sign(size=head.size, root=head.root),
-        )
+        proof = InclusionProof(index=recorded.index, path=tuple(path), checkpoint=note)
         return Receipt(header=recorded.header.encode().decode(), proof=proof.text)
 
     def consistency(self, old_size: int) -> tuple[Sequence[Hash], str]:
@@ -214,14 +246,12 @@ class Ledger:
 
         Raises:
             UnknownRecord: The log has not that many records.
+            Rewritten: The log is no longer what was signed: verify it.
         """
-        with self.store.reading() as connection:
-            head = read_head(connection, self._signer.name)
+        with self._signed() as (_, head, reader, note):
             if not 0 <= old_size <= head.size:
                 raise UnknownRecord(f"the log has {head.size} records")
-            reader = TileReader(tiles_of(connection))
-            path = consistency_path(old_size, head.size, reader.node_at)
-        return path, self._signer.sign(size=head.size, root=head.root)
+            return consistency_path(old_size, head.size, reader.node_at), note
 
     def find(self, record_id: str) -> Recorded:
         """The record of that id.
@@ -321,7 +351,7 @@ class Ledger:
             UnknownRecord: The log has not that many records.
         """
         with self.store.reading() as connection:
-            if not 0 <= size <= read_head(connection, self._signer.name).size:
+            if not 0 <= size <= read_head(connection, self._pen.name).size:
                 raise UnknownRecord("the log has not that many records")
             return TileReader(tiles_of(connection)).root(size)
 
