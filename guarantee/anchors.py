@@ -35,12 +35,14 @@ class Anchors:
         since: A checkpoint kept outside the house, a note.
         witnesses: Keys of cosigners, each of whom must have cosigned a checkpoint.
         authorities: Root certificates of timestamping authorities.
+        beside: The checkpoint that the house keeps beside its keys, outside the database.
     """
 
     keys: tuple[VerifierKey, ...] = ()
     since: bytes | None = None
     witnesses: tuple[VerifierKey, ...] = ()
     authorities: tuple[x509.Certificate, ...] = ()
+    beside: bytes | None = None
 
 
 def check_anchors(
@@ -72,6 +74,8 @@ def check_anchors(
         report.found("the signed checkpoint is missing")
     else:
         held.check(source.note, "the signed checkpoint", own=True)
+    if anchors.beside is not None:
+        held.check_beside(anchors.beside)
     # 2.
     for opened in replayed.opened:
         held.check_opening(opened)
@@ -146,6 +150,22 @@ class _Held:
                 f"{what} is over other records: at {checkpoint.size} records it has root "
                 f"{checkpoint.root.hex()}, the log another"
             )
+        elif own and checkpoint.size < self._tree.size:
+            self._report.remark(
+                f"the last {self._tree.size - checkpoint.size} records stand behind the signed "
+                "checkpoint, and nobody signed them: the service stopped in between and signs "
+                "when it opens, or somebody else wrote them"
+            )
+
+    def check_beside(self, note: bytes) -> None:
+        """Hold the house's own file against the log; of an earlier log it says nothing."""
+        try:
+            ours = parse(note).origin == self._own
+        except NoteError as error:
+            self._report.found(f"the checkpoint beside the keys: {error}")
+            return
+        if ours:
+            self.check(note, "the checkpoint beside the keys")
 
     def _signed(self, note: bytes, what: str, *, own: bool) -> Checkpoint:
         origin = parse(note).origin

@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -40,6 +41,7 @@ from guarantee.findings import (
 from guarantee.home import Home
 from guarantee.keyring import keyring_of
 from guarantee.ledger import origin_of
+from guarantee.pen import KEPT_FILE
 from guarantee.rebuilt import rebuild
 from guarantee.replay import Replayed, replay
 from guarantee.sealed import Custody, check_sealed
@@ -91,6 +93,10 @@ def verify_home(
         raise CouldNotCheck(f"{home.database} does not exist: name a home with --home")
     keys = anchors.keys or (_key_in(home),)
     masters = _masters_in(home) if masters is None else masters
+    beside = home.keys / KEPT_FILE
+    if beside.exists():
+        # Before the database: what was signed is never ahead of what was committed.
+        anchors = replace(anchors, beside=beside.read_bytes())
     report = _report(anchors)
     try:
         with _connected(home) as connection:
