@@ -28,6 +28,7 @@ from guarantee.home import Home
 from guarantee.keyring import KeyFiles, opening
 from guarantee.ledger import Ledger
 from guarantee.logged import Recorded
+from guarantee.pen import KEPT_FILE
 from guarantee.pseudonyms import Actor
 from guarantee.records import Header, RecordType
 from guarantee.refusals import ProtocolError
@@ -187,7 +188,8 @@ def _copy(home: Home, ledger: Ledger, scratch: Path, progress: Progress) -> Stan
 
 def _copy_once(home: Home, ledger: Ledger, scratch: Path, progress: Progress) -> Standing:
     shutil.rmtree(scratch / "keys", ignore_errors=True)
-    shutil.copytree(home.keys, scratch / "keys")
+    # What was signed by now says nothing of a log as it was: each restore opens another one.
+    shutil.copytree(home.keys, scratch / "keys", ignore=shutil.ignore_patterns(f"*{KEPT_FILE}*"))
     (scratch / _DATABASE).unlink(missing_ok=True)
     log = copy_out(ledger.store, scratch / _DATABASE, progress)
     keyring = KeyFiles(scratch / "keys")

@@ -35,6 +35,7 @@ from guarantee.home import Home
 from guarantee.identity import Caller, Role
 from guarantee.ledger import Ledger, origin_of
 from guarantee.logged import UnknownRecord, tiles_of
+from guarantee.pen import KEPT_FILE
 from guarantee.pseudonyms import ACTORS_KEY, Actor, KnownActor, UnknownPerson
 from guarantee.records import Header, RecordType
 from guarantee.refusals import ProtocolError
@@ -232,6 +233,8 @@ def _bring_keys(home: Home, prepared: Home, manifest: Manifest) -> None:
         return
     prepared.keys.mkdir(mode=0o700)
     for key in home.keys.glob("*"):
+        if KEPT_FILE in key.name:
+            continue
         copied = prepared.keys / key.name
         copied.touch(mode=0o600)
         copied.write_bytes(key.read_bytes())

@@ -20,6 +20,7 @@ from guarantee.checkpoint import Signer
 from guarantee.home import Home
 from guarantee.ledger import origin_of
 from guarantee.merkle import leaf_hash
+from guarantee.pen import KEPT_FILE
 from guarantee.protocol import advance
 from guarantee.records import Header
 from guarantee.refusals import ProtocolError
@@ -96,6 +97,8 @@ def rewrite(home: Home, change: Change, *, signer: Ed25519PrivateKey | None = No
             if signer is not None:
                 name = origin_of(signer)
                 note = Signer(name=name, private=signer).sign(size=size, root=root).encode()
+                # Who holds the log's key holds what lies beside it.
+                (home.keys / KEPT_FILE).write_bytes(note)
                 connection.execute(update(HEAD).values(origin=name))
                 connection.execute(update(SIGNED).values(origin=name, size=size, note=note))
     finally:
