@@ -197,6 +197,8 @@ def verify(text: str | bytes, verifier_key: VerifierKey | str) -> Checkpoint:
         ForgedNote: A signature in that key's name is false.
     """
     key = VerifierKey.parse(verifier_key) if isinstance(verifier_key, str) else verifier_key
+    if not isinstance(key, VerifierKey):
+        raise MalformedNote("a verifier key is a vkey's text, or read from one")
     if key.algorithm != ED25519:
         raise MalformedNote("a log's key is of type 1; type 4 is a cosigner's")
     checkpoint = parse(text)
@@ -337,6 +339,8 @@ def _as_text(text: str | bytes) -> str:
             text = text.decode()
         except UnicodeDecodeError as error:
             raise MalformedNote("a note is UTF-8 text") from error
+    if not isinstance(text, str):
+        raise MalformedNote("a note is text")
     if len(text) > MOST_NOTE_BYTES:
         raise MalformedNote("the note is longer than a mebibyte")
     if any(character < " " and character != "\n" for character in text):

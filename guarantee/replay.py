@@ -326,11 +326,25 @@ def _check_samples(source: Source, tree: Rebuilt, replayed: Replayed, report: Re
                 check_sample(announced.body, drawing, cases, tree.root_at(announced.index + 1))
             except SampleRefused as error:
                 report.found(str(error), record=record, index=index)
+    secrets: set[str] = set()
     for key, announced in replayed.draws.items():
-        if key not in replayed.samples:
-            days = (replayed.latest - announced.time) // _DAY_MS
-            late = f", {days} days before the last record" if days >= DAYS_TO_DRAW else ""
-            report.remark(f"record {key}: a draw was announced and no sample was drawn{late}")
+        if announced.body.secret_sha256 in secrets:
+            report.found(
+                "the secret of an earlier announcement: whoever had seen it could choose the cases",
+                record=key,
+                index=announced.index,
+            )
+        secrets.add(announced.body.secret_sha256)
+        if key in replayed.samples:
+            continue
+        days = (replayed.latest - announced.time) // _DAY_MS
+        missing = "a draw was announced and no sample was drawn"
+        if days > DAYS_TO_DRAW:
+            report.found(
+                f"{missing}, {days} days before the last record", record=key, index=announced.index
+            )
+        else:
+            report.remark(f"record {key}: {missing}")
 
 
 def _frame(source: Source, start: int, stop: int, tree: Rebuilt) -> Frame:

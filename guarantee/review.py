@@ -118,7 +118,8 @@ def announce(
         first_index: Where in the log the frame starts; it ends with the announcement.
 
     Raises:
-        SampleRefused: The rate or the digest is none, or the frame starts after the log's end.
+        SampleRefused: The rate or the digest is none, the frame starts after the log's end, or
+            the secret was announced before: whoever has seen it could choose what it draws.
         UnknownModel: No such model is registered.
         NotAMember: The actor has no seat.
     """
@@ -133,6 +134,11 @@ def announce(
         ) from error
     if first_index > ledger.head().size:
         raise SampleRefused("the frame starts after the log's end")
+    if request is not None and (repeat := ledger.repeated(request)) is not None:
+        return repeat
+    for earlier in ledger.latest(RecordType.DRAW_ANNOUNCED, count=100_000):
+        if ledger.open_as(earlier, DrawAnnounced).secret_sha256 == secret_sha256:
+            raise SampleRefused("this secret was announced before: make a new one for each draw")
     return ledger.record(
         Draft(
             type=RecordType.DRAW_ANNOUNCED,

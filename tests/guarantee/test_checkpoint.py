@@ -98,6 +98,15 @@ def test_what_is_not_a_note_is_malformed(note: str | bytes) -> None:
         verify(note, VKEY)
 
 
+@pytest.mark.parametrize("text", [None, 7, [], bytearray(b"x"), {}])
+def test_what_is_no_text_is_malformed(text: object) -> None:
+    for read in (parse, parse_proof):
+        with pytest.raises(MalformedNote):
+            read(text)  # type: ignore[arg-type]  # whatever a caller sends
+    with pytest.raises(MalformedNote):
+        verify(NOTE, text)  # type: ignore[arg-type]  # whatever a caller sends
+
+
 def test_a_signature_in_the_log_s_name_by_another_key_is_no_signature() -> None:
     other = Signer(name=SIGNER.name, private=Ed25519PrivateKey.from_private_bytes(b"\x02" * 32))
     with pytest.raises(UnsignedNote):

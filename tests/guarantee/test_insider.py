@@ -21,6 +21,7 @@ from guarantee.bodies import (
     BackupTaken,
     Body,
     Decision,
+    DrawAnnounced,
     ErasureGround,
     LogOpened,
     Opinion,
@@ -377,12 +378,44 @@ def test_an_announcement_without_a_draw_is_remarked(house: House) -> None:
     clinic = Clinic.opened(house.home)
     member = clinic.actor("member-physician", Role.COLLEGE)
     announced = review.announce(
-        clinic.ledger, member, rate="1/2", secret_sha256=sha256(SECRET).hexdigest()
+        clinic.ledger, member, rate="1/2", secret_sha256=sha256(b"forgotten" * 4).hexdigest()
     )
     clinic.ledger.close()
     report = verify_home(house.home)
     assert report.verified
     assert any(announced.id in remark and "no sample" in remark for remark in report.remarks)
+
+
+def test_an_announcement_without_a_draw_for_too_long_is_a_finding(house: House) -> None:
+    clinic = Clinic.opened(house.home)
+    member = clinic.actor("member-physician", Role.COLLEGE)
+    announced = review.announce(
+        clinic.ledger, member, rate="1/2", secret_sha256=sha256(b"forgotten" * 4).hexdigest()
+    )
+    clinic.ledger._appender._clock = lambda: announced.header.time + 31 * 86_400_000
+    clinic.inform(9)
+    clinic.ledger.close()
+    found = [str(finding) for finding in verify_home(house.home).findings]
+    assert [one for one in found if announced.id in one and "no sample" in one] == found
+
+
+def test_a_secret_announced_again_is_a_finding(house: House) -> None:
+    clinic = Clinic.opened(house.home)
+    member = clinic.actor("member-physician", Role.COLLEGE)
+    secret = sha256(b"reused" * 4).hexdigest()
+    first = review.announce(clinic.ledger, member, rate="1/2", secret_sha256=secret)
+    again = clinic.ledger.record(
+        Draft(
+            type=RecordType.DRAW_ANNOUNCED,
+            actor=member,
+            outcome="announced",
+            body=DrawAnnounced(rate="1/2", first_index=0, secret_sha256=secret),
+        )
+    )
+    clinic.ledger.close()
+    found = [str(finding) for finding in verify_home(house.home).findings]
+    assert any(again.id in one and "earlier announcement" in one for one in found)
+    assert not any(first.id in one for one in found)
 
 
 def test_a_clock_that_stepped_back_is_remarked(house: House) -> None:

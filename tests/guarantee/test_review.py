@@ -190,16 +190,18 @@ def test_a_frame_starts_where_the_announcement_says_and_holds_its_model_alone(
     start = clinic.ledger.head().size
     later = clinic.infer(clinic.inform(2)).id
     member = physician(clinic)
-    for model in (CARD.name, None):
+    for model, secret in ((CARD.name, b"a" * 32), (None, b"b" * 32)):
         announcement = review.announce(
             clinic.ledger,
             member,
             rate="1/1",
-            secret_sha256=DIGEST,
+            secret_sha256=sha256(secret).hexdigest(),
             model=model,
             first_index=start,
         )
-        assert drawn(clinic, announcement).dossiers == (later,)
+        assert drawn(clinic, announcement, secret).dossiers == (later,)
+    with pytest.raises(SampleRefused, match="announced before"):
+        announced(clinic, "1/1", b"a" * 32)
     whole = drawn(clinic, announced(clinic, "1/1"))
     assert whole.dossiers == tuple(sorted([*made, later]))
 
