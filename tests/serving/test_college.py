@@ -210,6 +210,11 @@ def test_a_draw_is_announced_revealed_and_reviewed(
         dossier = member.get(f"/v1/inferences/{case}", params=why).json()
         (reviewed,) = (one for one in dossier["events"] if one["type"] == "CaseReviewed")
         assert reviewed["body"] == {"opinion": "disagreed", "concerns": ["explanation"]}
+        assert (
+            "announced before"
+            in problem(member.post("/v1/college/draws", json=announcing), 422)["detail"]
+        )
+    announcing["secret_sha256"] = sha256(secret + b"another").hexdigest()
     with service.client(Role.COLLEGE, "nobody-appointed") as stranger:
         problem(stranger.post("/v1/college/draws", json=announcing), 403)
         problem(stranger.post("/v1/college/reviews", json=judged), 403)
