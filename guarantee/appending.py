@@ -58,6 +58,9 @@ IDLE_SECONDS = 0.02
 """After so long without a record the head is signed for whoever verifies this home; those who
 ask for a checkpoint or a receipt get it signed at once."""
 
+SIGNED_EVERY_SECONDS = 1.0
+"""Where records never cease, the head is signed this often."""
+
 
 class LedgerClosed(LedgerError):
     """The log was closed; nothing was recorded."""
@@ -142,6 +145,7 @@ class Appender:
         self._clock = clock
         self._edge: Edge | None = None
         self._unsigned = False
+        self._signed_at = 0.0
         self._expected = 1
         self._commit_seconds = 0.0
         self._queue: queue.SimpleQueue[list[_Pending] | None] = queue.SimpleQueue()
@@ -220,7 +224,9 @@ class Appender:
                 group, closing = self._next_group()
                 if group:
                     self._settle(group)
-                if self._unsigned and (closing or self._queue.empty()):
+                idle = not group
+                late = time.perf_counter() - self._signed_at > SIGNED_EVERY_SECONDS
+                if self._unsigned and (closing or idle or late):
                     self._sign_unsigned()
         finally:
             # Only a defect ends the loop before it was asked to: nobody must wait for it.
@@ -287,6 +293,7 @@ class Appender:
 
     def _sign_unsigned(self) -> None:
         self._unsigned = False
+        self._signed_at = time.perf_counter()
         try:
             self.note()
         except (LedgerError, StoreUnavailable, OSError):
