@@ -45,6 +45,7 @@ from guarantee.identity import Caller, Role
 from guarantee.ledger import Ledger
 from guarantee.logged import BodyMissing
 from guarantee.merkle import leaf_hash
+from guarantee.pen import KEPT_FILE
 from guarantee.pseudonyms import UnknownPerson
 from guarantee.records import RecordType
 from guarantee.refusals import Objected, RoleRefused, Suspended
@@ -561,8 +562,9 @@ def _restore_and_die(home: Home, file: Path, before: int, changes: "Queue[str]")
     """Restore, killed before the change of that number; tells each change that it lived to."""
     count = itertools.count()
 
-    def watch(event: str, _: object) -> None:
-        if event in _CHANGES:
+    def watch(event: str, arguments: tuple[object, ...]) -> None:
+        # What is kept beside the keys is renamed whenever a head is signed.
+        if event in _CHANGES and KEPT_FILE not in str(arguments[:1]):
             if next(count) == before:
                 os.kill(os.getpid(), signal.SIGKILL)
             changes.put(event)
