@@ -8,6 +8,7 @@ put back to an earlier day is seen, too.
 import os
 import secrets
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -112,12 +113,22 @@ class Pen:
         if present is not None and present.size >= verify(note, self.verifier_key).size:
             return
         draft = self._kept.with_name(f".{self._kept.name}.{secrets.token_hex(4)}")
-        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        content = note.encode()
         try:
-            os.write(handle, note.encode())
-        finally:
-            os.close(handle)
-        draft.replace(self._kept)
+            handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            try:
+                whole = os.write(handle, content) == len(content)
+            finally:
+                os.close(handle)
+            if whole:
+                draft.replace(self._kept)
+        except OSError:
+            # The disk is full, or read-only: the note in the database says as much, and the next
+            # one is kept here again.
+            whole = False
+        if not whole:
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
 
 
 def read_kept(path: Path, key: VerifierKey) -> Checkpoint | None:
