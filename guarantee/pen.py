@@ -36,6 +36,7 @@ class Pen:
         self._signer = signer
         self._kept = kept
         self._lock = threading.Lock()
+        self._keeping = threading.Lock()
         self._last = Head(0, EMPTY_ROOT)
         if kept is not None and (checkpoint := read_kept(kept, signer.verifier_key)):
             self._last = Head(checkpoint.size, checkpoint.root)
@@ -107,12 +108,15 @@ class Pen:
 
         It is no condition of an answer: after a power cut the file may be a little behind.
         """
-        if self._kept is None:
-            return
-        present = read_kept(self._kept, self.verifier_key)
+        if self._kept is not None:
+            with self._keeping:
+                self._write(note, self._kept)
+
+    def _write(self, note: str, kept: Path) -> None:
+        present = read_kept(kept, self.verifier_key)
         if present is not None and present.size >= verify(note, self.verifier_key).size:
             return
-        draft = self._kept.with_name(f".{self._kept.name}.{secrets.token_hex(4)}")
+        draft = kept.with_name(f".{kept.name}.{secrets.token_hex(4)}")
         content = note.encode()
         try:
             handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -121,7 +125,7 @@ class Pen:
             finally:
                 os.close(handle)
             if whole:
-                draft.replace(self._kept)
+                draft.replace(kept)
         except OSError:
             # The disk is full, or read-only: the note in the database says as much, and the next
             # one is kept here again.

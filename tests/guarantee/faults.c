@@ -101,7 +101,10 @@ static void copied(const char *path) {
     }
     snprintf(to, sizeof to, "%s/%s", shadow, path + strlen(folder));
     snprintf(draft, sizeof draft, "%s.draft", to);
-    int in = open(path, O_RDONLY), out = open(draft, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    int in = open(path, O_RDONLY);
+    /* Another thread renamed it since it was looked at: it is copied under its other name. */
+    if (in < 0 && errno == ENOENT) return;
+    int out = open(draft, O_WRONLY | O_CREAT | O_TRUNC, 0600);
     if (in < 0 || out < 0) abort();
     for (ssize_t n; (n = read(in, bytes, sizeof bytes)) > 0;)
         if (write(out, bytes, n) != n) abort();

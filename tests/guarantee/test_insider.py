@@ -193,7 +193,9 @@ def test_a_case_slipped_in_before_the_announcement_changes_the_seed(house: House
         )
         return rows
 
-    assert "the sample is not what secret and root draw" in house.rewritten(slip)
+    # So few cases are now and then drawn alike by another seed: then one more slip.
+    found = next(filter(None, (house.rewritten(slip) for _ in range(8))), "")
+    assert "the sample is not what secret and root draw" in found
 
 
 def test_a_review_of_a_case_that_was_not_drawn(house: House) -> None:
