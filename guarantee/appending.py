@@ -416,13 +416,21 @@ class Appender:
             note = self._pen.sign(head, TileReader(tiles_of(connection)))
             kept = connection.scalar(select(SIGNED.c.size)) == head.size
         if not kept:
-            with self._store.noting() as connection:
-                connection.execute(
-                    update(SIGNED)
-                    .where(SIGNED.c.size < head.size)
-                    .values(size=head.size, note=note.encode())
-                )
+            self.keep(head, note)
         self._pen.keep(note)
+
+    def keep(self, head: Head, note: str) -> None:
+        """Keep a signed note in the database, unless a later one is there.
+
+        Raises:
+            StoreUnavailable: The note was not kept; the head stands all the same.
+        """
+        with self._store.noting() as connection:
+            connection.execute(
+                update(SIGNED)
+                .where(SIGNED.c.size < head.size)
+                .values(size=head.size, note=note.encode())
+            )
 
 
 def write_tiles(connection: Connection, edge: Edge) -> None:

@@ -191,6 +191,8 @@ def _copy_once(home: Home, ledger: Ledger, scratch: Path, progress: Progress) ->
     # What was signed by now says nothing of a log as it was: each restore opens another one.
     shutil.copytree(home.keys, scratch / "keys", ignore=shutil.ignore_patterns(f"*{KEPT_FILE}*"))
     (scratch / _DATABASE).unlink(missing_ok=True)
+    # What a restore cites of this log is the note in the copy.
+    ledger.settle()
     log = copy_out(ledger.store, scratch / _DATABASE, progress)
     keyring = KeyFiles(scratch / "keys")
     # Without any file the master key comes from the environment, and goes into no backup.

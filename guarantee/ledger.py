@@ -191,6 +191,17 @@ class Ledger:
         """
         return self._appender.repeated(request)
 
+    def settle(self) -> None:
+        """Keep the signed note over the committed head in the database, for whoever reads it alone.
+
+        Raises:
+            StoreUnavailable: The note was not kept; the head stands all the same.
+            Rewritten: The log is no longer what was signed: verify it.
+        """
+        with self._signed() as (_, head, _, note):
+            pass
+        self._appender.keep(head, note)
+
     def now(self) -> int:
         """The log's clock: milliseconds since 1970, UTC."""
         return self._clock()
