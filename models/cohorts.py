@@ -7,10 +7,11 @@ import io
 import subprocess
 import sys
 import zipfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +40,12 @@ class Cohort:
         ids: (n,), distinct sample ids.
         patients: (n,), to keep a patient's samples together; None where not identified.
         dates: (n,), ISO 8601 or empty.
-        sites: (n,), hospital of each sample.
+        sites: (n,), hospital of each sample; `NA` is a hospital, and empty is unknown.
+        machines: (n,), what measured it; empty where unknown, as in all that follow.
+        sexes: (n,), in the cohort's own words.
+        ages: (n,), in years; None where unknown.
+        countries: (n,), in the cohort's own words.
+        sample_types: (n,), such as `primary` or `metastatic`.
     """
 
     contract: FeatureContract
@@ -49,6 +55,11 @@ class Cohort:
     patients: tuple[str, ...] | None = None
     dates: tuple[str, ...] | None = None
     sites: tuple[str, ...] | None = None
+    machines: tuple[str, ...] | None = None
+    sexes: tuple[str, ...] | None = None
+    ages: tuple[float | None, ...] | None = None
+    countries: tuple[str, ...] | None = None
+    sample_types: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.profiles.shape != (len(self.ids), len(self.contract.features)):
@@ -56,7 +67,7 @@ class Cohort:
                 f"profiles are of shape {self.profiles.shape}, "
                 f"for {len(self.ids)} ids and {len(self.contract.features)} features"
             )
-        for name in ("labels", "patients", "dates", "sites"):
+        for name in ("labels", "patients", *_OPTIONAL.values()):
             column = getattr(self, name)
             if column is not None and len(column) != len(self.ids):
                 raise MalformedCohort(f"{name} has {len(column)} entries for {len(self.ids)} ids")
@@ -73,19 +84,12 @@ class Cohort:
 
     def take(self, rows: NDArray[np.intp]) -> "Cohort":
         """The samples at these places, in this order."""
-
-        def chosen(column: tuple[str, ...] | None) -> tuple[str, ...] | None:
-            return None if column is None else tuple(column[row] for row in rows)
-
-        return Cohort(
-            contract=self.contract,
-            profiles=self.profiles[rows],
-            labels=tuple(self.labels[row] for row in rows),
-            ids=tuple(self.ids[row] for row in rows),
-            patients=chosen(self.patients),
-            dates=chosen(self.dates),
-            sites=chosen(self.sites),
-        )
+        columns: dict[str, Any] = {
+            name: tuple(column[row] for row in rows)
+            for name in ("labels", "ids", "patients", *_OPTIONAL.values())
+            if (column := getattr(self, name)) is not None
+        }
+        return replace(self, profiles=self.profiles[rows], **columns)
 
     def groups(self) -> NDArray[np.intp]:
         """The patient of each sample as an index from 0; each sample alone where not identified."""
@@ -108,6 +112,20 @@ class Cohort:
         }
 
 
+# What a cohort may say of its samples, by the name of the file's column; `patient_` sets what is
+# known of a patient apart from a feature that the model reads.
+_OPTIONAL: Final = {
+    "date": "dates",
+    "site": "sites",
+    "machine": "machines",
+    "patient_sex": "sexes",
+    "patient_age": "ages",
+    "country": "countries",
+    "sample_type": "sample_types",
+}
+COLUMNS: Final = ("label", "patient", *_OPTIONAL)
+
+
 def _repeated(ids: Sequence[str]) -> int:
     """Zero-based place of the first id already seen; 0 where there is none."""
     seen: set[str] = set()
@@ -117,6 +135,8 @@ def _repeated(ids: Sequence[str]) -> int:
         seen.add(sample_id)
     return 0
 
+
+_OLDEST: Final = 130
 
 GCM_WHEEL: Final = "biclustlib-0.0.13-py3-none-any.whl"
 GCM_WHEEL_SHA256: Final = "862795ccf30338336b9f6e95c205ef20e0381f1c3c592977eed6be11e3c79dc6"
@@ -194,6 +214,16 @@ def _gcm_wheel(folder: Path) -> bytes:
     return wheel
 
 
+_TCGA_SAMPLE_TYPES: Final = {
+    "1": "primary",
+    "2": "recurrent",
+    "3": "blood-derived",
+    "5": "additional primary",
+    "6": "metastatic",
+    "7": "additional metastatic",
+}
+
+
 def tcga_mirna(folder: Path | None) -> Cohort:
     """Tumours of TCGA by their miRNA profiles: log2(reads per million + 1) of 680 stem-loops.
 
@@ -234,22 +264,28 @@ def tcga_mirna(folder: Path | None) -> Cohort:
         patients=column("patient"),
         dates=column("shipped"),
         sites=column("tss"),
+        machines=column("machine"),
+        sexes=column("gender"),
+        ages=tuple(float(age) if age else None for age in column("age")),
+        countries=column("country"),
+        sample_types=tuple(_TCGA_SAMPLE_TYPES.get(code, code) for code in column("sample_type")),
     )
-
-
-COLUMNS: Final = ("label", "patient", "date", "site")
 
 
 def read(path: Path, contract: FeatureContract | None = None) -> Cohort:
     """A cohort file, CSV or Parquet: the sample id first, `label`, then one column a feature.
 
-    `patient`, `date` and `site` columns are optional; every other column is a feature, its empty
-    cells missing. Without a contract units are not known, and the contract says so.
+    `patient` and what else `COLUMNS` names are optional: `date` in ISO 8601, `site`, `machine`,
+    `patient_sex`, `patient_age` in years, `country`, `sample_type`. They are not learned from,
+    but keep samples together and group the figures; a cell may be empty. Every other column is a
+    feature, its empty cells missing. Without a contract units are not known, and the contract
+    says so.
 
     Raises:
         UnreadableTable: The file cannot be read.
         MalformedTable: A cell is not a number, an id is empty or repeated, or a row is ragged.
-        MalformedCohort: A label or patient is empty, or a column is missing or unknown.
+        MalformedCohort: A label or patient is empty, a date or an age is none, or a column is
+            missing or unknown.
     """
     with tables.opened(path) as table:
         others = table.columns[1:]
@@ -264,31 +300,51 @@ def read(path: Path, contract: FeatureContract | None = None) -> Cohort:
             raise MalformedCohort(f"column {unknown[0]}: not a feature of the model's contract")
         # Part by part, so that the file's text and its matrix are never both in memory.
         profiles, ids = [], list[str]()
-        texts: dict[str, list[str]] = {name: [] for name in COLUMNS if name in others}
+        texts: dict[str, list[str]] = {
+            name: [] for name in COLUMNS if name in others and name != "patient_age"
+        }
+        ages: list[float | None] | None = [] if "patient_age" in others else None
         for part in table.parts():
             ids += part.texts(table.columns[0])
             for name, column in texts.items():
                 column.extend(part.texts(name))
+            if ages is not None:
+                years = part.numbers(("patient_age",))[:, 0]
+                ages += [None if np.isnan(age) else float(age) for age in years]
             profiles.append(_single(part, contract))
+    if not ids:
+        raise MalformedCohort(f"{path.name} has no row")
+    _check_texts(texts, ages)
+    return Cohort(
+        contract=contract,
+        profiles=np.vstack(profiles),
+        labels=tuple(texts.pop("label")),
+        ids=tuple(ids),
+        patients=tuple(texts.pop("patient")) if "patient" in texts else None,
+        ages=None if ages is None else tuple(ages),
+        **{_OPTIONAL[name]: tuple(column) for name, column in texts.items()},
+    )
+
+
+def _check_texts(texts: Mapping[str, Sequence[str]], ages: Sequence[float | None] | None) -> None:
     for name in ("label", "patient"):
         if "" in texts.get(name, ()):
             row = texts[name].index("") + 1
             raise MalformedCohort(f"row {row}, column {name}: empty; every row needs one")
-    if not ids:
-        raise MalformedCohort(f"{path.name} has no row")
-
-    def optional(name: str) -> tuple[str, ...] | None:
-        return tuple(texts[name]) if name in texts else None
-
-    return Cohort(
-        contract=contract,
-        profiles=np.vstack(profiles),
-        labels=tuple(texts["label"]),
-        ids=tuple(ids),
-        patients=optional("patient"),
-        dates=optional("date"),
-        sites=optional("site"),
-    )
+    for row, day in enumerate(texts.get("date", ()), 1):
+        try:
+            # A day, or a moment of it.
+            datetime.fromisoformat(day or "2000-01-01")
+        except ValueError:
+            # The cause holds the cell.
+            raise MalformedCohort(
+                f"row {row}, column date: not a date; write it as 2026-11-24, or leave it empty"
+            ) from None
+    for row, age in enumerate(ages or (), 1):
+        if age is not None and not 0 <= age <= _OLDEST:
+            raise MalformedCohort(
+                f"row {row}, column patient_age: not an age; write it in years, or leave it empty"
+            )
 
 
 def _single(part: tables.Part, contract: FeatureContract) -> NDArray[np.float32]:

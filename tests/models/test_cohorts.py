@@ -69,6 +69,20 @@ def test_tcga_has_31_origins_without_normals_and_the_hospital_na() -> None:
     assert "NA" in cohort.sites
     assert cohort.patients is not None
     assert len(set(cohort.patients)) < len(cohort.ids)
+    assert cohort.dates is not None
+    assert cohort.dates.count("") == 206
+    assert cohort.ages is not None
+    assert all(age is None or 0 < age < 100 for age in cohort.ages)
+    assert set(cohort.sample_types or ()) == {
+        "primary",
+        "recurrent",
+        "blood-derived",
+        "additional primary",
+    }
+    assert set(cohort.machines or ()) == {"Illumina Genome Analyzer", "Illumina HiSeq 2000"}
+    some = cohort.take(np.array([8000, 3]))
+    assert some.ages == (cohort.ages[8000], cohort.ages[3])
+    assert some.countries == ((cohort.countries or ())[8000], "united states")
 
 
 def write(path: Path, rows: list[list[str]]) -> Path:
@@ -111,6 +125,29 @@ def test_a_mistake_is_named_by_row_and_column_without_its_value(
         cohorts.read(path)
     assert where in str(refusal.value)
     assert "42" not in str(refusal.value)
+
+
+def test_what_is_known_of_a_sample_is_kept_and_is_no_feature(tmp_path: Path) -> None:
+    header = [
+        *("sample", "label", "date", "site", "machine", "patient_sex", "patient_age", "country"),
+        *("sample_type", "age"),
+    ]
+    rows = [
+        ["a", "x", "2026-11-24", "NA", "m", "F", "41.5", "france", "primary", "3"],
+        ["b", "y", "", "", "", "", "", "", "", "4"],
+    ]
+    cohort = cohorts.read(write(tmp_path / "c.csv", [header, *rows]))
+    assert cohort.contract.names == ("age",)
+    assert (cohort.dates, cohort.sites) == (("2026-11-24", ""), ("NA", ""))
+    assert (cohort.machines, cohort.sexes) == (("m", ""), ("F", ""))
+    assert (cohort.ages, cohort.countries) == ((41.5, None), ("france", ""))
+    assert cohort.sample_types == ("primary", "")
+    for place, cell, column in ((2, "24/11/2026", "date"), (6, "1985", "patient_age")):
+        wrong = [cell if at == place else text for at, text in enumerate(rows[1])]
+        path = write(tmp_path / "c.csv", [header, rows[0], wrong])
+        with pytest.raises(MalformedCohort, match=f"row 2, column {column}") as refusal:
+            cohorts.read(path)
+        assert cell not in str(refusal.value)
 
 
 def test_a_file_without_labels_or_features_is_refused(tmp_path: Path) -> None:
