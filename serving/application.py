@@ -14,9 +14,10 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from guarantee.identity import Role
-from serving import custody, problems, rest, tlog
+from serving import problems, tlog
 from serving.house import House
-from serving.rest import only
+from serving.rest import college, custody, inferences, keys, log, models, patients
+from serving.rest.frame import only
 from serving.traffic import Traffic
 
 MOST_BYTES: Final = 4 * 1024 * 1024
@@ -51,9 +52,8 @@ def application(house: House) -> ASGIApp:
     )
     app.state.house = house
     problems.install(app)
-    app.include_router(rest.router)
-    app.include_router(custody.router)
-    app.include_router(tlog.router)
+    for thread in (models, patients, inferences, college, keys, log, custody, tlog):
+        app.include_router(thread.router)
     app.add_api_route("/", _home, include_in_schema=False)
     app.add_api_route("/docs", _documentation, include_in_schema=False)
     watchers = only(Role.MONITOR, Role.INTEGRATOR)

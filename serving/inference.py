@@ -13,7 +13,7 @@ from guarantee.appending import Request
 from guarantee.bodies import Answer, Body, DecisionSigned, InferenceMade
 from guarantee.card import Mode
 from guarantee.dossier import DossierView
-from guarantee.ledger import now_ms
+from guarantee.ledger import Ledger, now_ms
 from guarantee.logged import Recorded
 from guarantee.pseudonyms import Actor
 from guarantee.records import pack_floats, unpack_floats
@@ -22,8 +22,8 @@ from guarantee.situations import Step
 from guarantee.versions import RegisteredVersion
 from models import served
 from models.served import ServedModel
-from serving.house import House
-from serving.messages import (
+from serving.house import House, LoadedVersions
+from serving.messages.inferences import (
     DecisionGiven,
     DossierGiven,
     EventGiven,
@@ -35,10 +35,10 @@ from serving.messages import (
     Prediction,
     Question,
     Ranked,
-    ReceiptGiven,
     ReplayGiven,
     Review,
 )
+from serving.messages.parts import ReceiptGiven
 
 _TOP_FEATURES: Final = 20
 PLATFORM: Final = " ".join(
@@ -58,7 +58,13 @@ _NEXT: Final[dict[Step, Literal["first-read", "decision", "told", "outcome"]]] =
 
 
 def ask(
-    house: House, actor: Actor, name: str, question: Question, request: Request | None
+    ledger: Ledger,
+    actor: Actor,
+    *,
+    loaded: LoadedVersions,
+    name: str,
+    question: Question,
+    request: Request | None = None,
 ) -> Recorded:
     """Answer one question about one patient; `given` shows what may be shown of it.
 
@@ -74,12 +80,11 @@ def ask(
         InexactExplanation: The answer cannot be explained, so there is none.
         LedgerUnavailable: There is no record, so there is no answer.
     """
-    ledger = house.ledger
     # 1.
     registered = versions.standing(ledger, name).check_serving()
     patient = dossier.check_informed(ledger, question.information_id, name, at=now_ms())
     # 2.
-    version = house.versions.get(registered)
+    version = loaded.get(registered)
     profile = version.contract.vector(question.features)
     # 3.
     answer = version.answer(profile)

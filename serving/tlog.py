@@ -11,7 +11,7 @@ from fastapi.responses import Response
 
 from guarantee import published
 from serving.problems import MEDIA_TYPE, Problem
-from serving.rest import TheHouse
+from serving.rest.frame import TheHouse
 
 _OCTETS: Final = "application/octet-stream"
 # A tile never changes; a partial one is only ever followed by a longer one of another address.

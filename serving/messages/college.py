@@ -1,0 +1,129 @@
+"""Messages of the college: votes, draws, reviews, and what waits for it."""
+
+from datetime import datetime
+
+from pydantic import Field, StrictBool, StrictInt
+
+from guarantee.bodies import Concern, Opinion, Words
+from guarantee.card import ModelName
+from guarantee.identity import Profession
+from guarantee.situations import Verdict
+from serving.messages.parts import MOST, Given, Pseudonym, RecordId, Signature, StepRecorded, Taken
+
+
+class Ballot(Taken):
+    """One member's vote on one version."""
+
+    version: str = Field(min_length=1, max_length=100, examples=["1"])
+    in_favour: StrictBool
+    reason: Words | None = Field(default=None, max_length=4000)
+    signature: Signature | None = Field(
+        default=None,
+        description="By the member's registered key, over the payload that `vote-payload` gives "
+        "for this same body; needed from a member who has a key",
+    )
+
+
+class VoteRecorded(StepRecorded):
+    """A vote, now in the log, and what it led to."""
+
+    verdict: Verdict
+
+
+class Announced(Taken):
+    """A draw of cases, before anyone can know which."""
+
+    rate: str = Field(description="The share of each stratum, at most 1/1", examples=["1/20"])
+    model: ModelName | None = Field(default=None, description="Every model's cases, if left out")
+    first_index: StrictInt = Field(
+        default=0, ge=0, le=MOST, description="Where in the log the frame starts"
+    )
+    secret_sha256: str = Field(
+        pattern=r"^[0-9a-f]{64}$",
+        description="Of 32 bytes made on the college's own machine, which stay there",
+    )
+
+
+class SecretRevealed(Taken):
+    """The secret of an announced draw."""
+
+    secret: str = Field(pattern=r"^[0-9a-f]{64}$", description="The 32 bytes, hexadecimal")
+    inferences: list[RecordId] | None = Field(
+        default=None,
+        description="The cases that the college drew from its own copy of the log, if it did: "
+        "others are refused",
+    )
+
+
+class SampleRecorded(StepRecorded):
+    """A sample, now in the log."""
+
+    inferences: tuple[str, ...] = Field(description="The drawn cases")
+
+
+class CaseJudged(Taken):
+    """One member's review of one drawn case; nothing clinical."""
+
+    draw: RecordId = Field(description="The announcement's id")
+    inference_id: RecordId
+    opinion: Opinion
+    concerns: list[Concern] = Field(default=[], max_length=len(Concern))
+
+
+class Seat(Given):
+    """One member of the college."""
+
+    member: Pseudonym
+    profession: Profession
+    own_key: bool = Field(description="Whether their votes carry their own signature")
+
+
+class OpenVersion(Given):
+    """A version that waits for the college."""
+
+    name: str
+    version: str
+    missing_votes: tuple[str, ...]
+
+
+class DrawGiven(Given):
+    """A draw and how far its review has come."""
+
+    draw: RecordId
+    announced: datetime
+    rate: str
+    model: str | None
+    drawn: int | None = Field(description="How many cases; none before the sample is drawn")
+    to_review: tuple[str, ...] = Field(description="Drawn cases that nobody has reviewed yet")
+    erased: tuple[str, ...] = Field(description="Drawn cases whose patients were erased")
+    overdue: bool = Field(description="Announced more than 30 days ago, and still no sample")
+
+
+class DisagreementGiven(Given):
+    """On how many of the reviewed cases a member disagreed."""
+
+    disagreed: int
+    cases: int
+    share: float
+    low: float = Field(description="Of Wilson's 95 % interval")
+    high: float
+
+
+class DeferralGiven(Given):
+    """A patient's information that was put off, and not made good yet."""
+
+    information_id: RecordId
+    models: tuple[str, ...]
+    since: datetime
+
+
+class CollegeGiven(Given):
+    """Who sits in the college, and what waits for it."""
+
+    members: tuple[Seat, ...]
+    empty_seats: tuple[str, ...] = Field(description="Of the quorum")
+    open_versions: tuple[OpenVersion, ...]
+    draws: tuple[DrawGiven, ...]
+    disagreement: DisagreementGiven | None = Field(description="None before the first review")
+    deferred_informations: tuple[DeferralGiven, ...]
+    lapsed: tuple[str, ...] = Field(description="Inferences whose time went by, undecided")

@@ -1,0 +1,213 @@
+"""Messages about inferences: asked, answered, decided on, read back."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from guarantee.bodies import (
+    AccessRecorded,
+    BreakGlass,
+    CaseReviewed,
+    Corrected,
+    Decision,
+    FirstRead,
+    OutcomeConfirmed,
+    PatientTold,
+    ReviewLapsed,
+    Words,
+)
+from guarantee.card import Code, Mode, Text
+from guarantee.identity import Assurance
+from guarantee.records import RecordType
+from guarantee.situations import Step
+from serving.messages.parts import Given, Pseudonym, ReceiptGiven, RecordId, Signature, Taken
+
+
+class Question(Taken):
+    """One profile for a model."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "information_id": "01941f29-7c00-7000-8000-000000000000",
+                    "features": {"hsa-mir-122": 3.25, "hsa-mir-200c": 11.5},
+                }
+            ]
+        }
+    )
+
+    information_id: RecordId = Field(description="Of the information that opens the gate")
+    features: dict[str, Any] = Field(
+        description="Numbers by feature name, in the units of the contract; "
+        "those left out are missing, and said to be",
+        json_schema_extra={"additionalProperties": {"type": "number"}},
+    )
+    mode: Mode | None = Field(
+        default=None, description="May only tighten what the card asks: withheld"
+    )
+
+
+class DecisionTaken(Taken):
+    """What the clinician decides."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"decision": "accepted"},
+                {
+                    "decision": "overridden",
+                    "label": "lung",
+                    "reason": "TTF-1 positive on immunohistochemistry.",
+                },
+            ]
+        }
+    )
+
+    decision: Decision
+    label: str | None = Field(
+        default=None, max_length=200, description="The label decided on; for overridden alone"
+    )
+    reason: Words | None = Field(default=None, max_length=4000, description="Needed to override")
+    signature: Signature | None = Field(
+        default=None,
+        description="By the clinician's registered key, over the payload that "
+        "`decision-payload` gives for this same body; without it the issuer alone attests",
+    )
+
+
+class ModelNamed(Given):
+    """What answered."""
+
+    name: str
+    version: str
+    digest: str
+    title: Text
+
+
+class Ranked(Given):
+    """One label of the ranking."""
+
+    label: str
+    words: Text
+    probability: float
+
+
+class Prediction(Given):
+    """The answer: help for a decision, never the decision."""
+
+    label: str
+    words: Text
+    codes: tuple[Code, ...]
+    probability: float = Field(description="Calibrated")
+    prediction_set: tuple[str, ...] = Field(description="Labels that stay possible")
+    ranking: tuple[Ranked, ...]
+
+
+class FeatureWeight(Given):
+    """One feature's part in the answer."""
+
+    feature: str
+    value: float | None = Field(description="None where it is missing")
+    contribution: float = Field(description="To the label's margin; positive speaks for it")
+
+
+class ExplanationGiven(Given):
+    """Why: parts that add up to the answer's margin, exactly."""
+
+    label: str
+    margin: float = Field(description="Of the label, before calibration, in log-odds")
+    base_value: float = Field(description="The margin when nothing is known of the patient")
+    top_features: tuple[FeatureWeight, ...]
+    rest: float = Field(description="What all other features contribute together")
+
+
+class Review(Given):
+    """What the clinician has to do."""
+
+    mode: Mode
+    step: Step
+    next: Literal["first-read", "decision", "told", "outcome"] | None
+    lapses: datetime = Field(description="When an answer without a decision is recorded as such")
+
+
+class InferenceGiven(Given):
+    """An answer whose record is durable; no prediction while it is withheld."""
+
+    inference_id: RecordId
+    model: ModelNamed
+    prediction: Prediction | None
+    explanation: ExplanationGiven | None
+    flags: tuple[str, ...] | None
+    missing_features: tuple[str, ...] | None
+    notice: Text | None = Field(description="Without CE marking: research, not for care")
+    review: Review
+    receipt: ReceiptGiven
+
+
+class DecisionGiven(Given):
+    """A decision as it was signed; the token that attests it stays in the vault."""
+
+    decision: Decision
+    label: str | None
+    reason: str | None
+    assurance: Assurance
+    signature: str | None
+
+
+Followed = (
+    FirstRead
+    | DecisionGiven
+    | PatientTold
+    | OutcomeConfirmed
+    | ReviewLapsed
+    | Corrected
+    | CaseReviewed
+    | AccessRecorded
+    | BreakGlass
+)
+
+
+class EventGiven(Given):
+    """One record of a dossier."""
+
+    record_id: RecordId
+    index: int
+    type: RecordType
+    at: datetime = Field(description="As the record claims; the order is the index")
+    actor: Pseudonym
+    outcome: str
+    body: Followed | None = Field(
+        description="None of the inference itself, which stands beside the events"
+    )
+
+
+class DossierGiven(InferenceGiven):
+    """An inference, its input, and what followed."""
+
+    information_id: RecordId
+    input: dict[str, float | None] | None = Field(description="By feature, in its unit")
+    lapsed: bool
+    events: tuple[EventGiven, ...]
+
+
+class ReplayGiven(Given):
+    """The same version on the stored input, once more."""
+
+    identical: bool = Field(description="Margins agree bit for bit")
+    largest_difference: float = Field(description="Between margins")
+    recorded_platform: str
+    platform: str
+
+
+class Waiting(Given):
+    """One dossier that waits for a clinician."""
+
+    inference_id: RecordId
+    model: str
+    version: str
+    next: Literal["first-read", "decision"]
+    lapsed: bool
+    asked: datetime
+    flags: tuple[str, ...] | None = Field(default=None, description="None while withheld")

@@ -1,0 +1,65 @@
+"""Messages about models: their cards, contracts and leaflets, and stopping them."""
+
+from datetime import datetime
+
+from pydantic import Field
+
+from guarantee.bodies import Words
+from guarantee.card import Card, Language, Text
+from guarantee.situations import Standing, Verdict
+from models.contract import Feature
+from serving.messages.parts import Given, Taken
+
+
+class Stop(Taken):
+    """Why a model is stopped, or may answer again."""
+
+    reason: Words = Field(max_length=2000, examples=["Answers differ between the two scanners."])
+
+
+class ModelSummary(Given):
+    """A model in the list."""
+
+    name: str
+    title: Text | None
+    standing: Standing
+    version: str | None = Field(description="The one that answers")
+    suspension: str | None = Field(description="Why it was stopped")
+
+
+class VersionGiven(Given):
+    """A registered version."""
+
+    version: str
+    digest: str = Field(description="SHA-256 over its files, hexadecimal")
+    verdict: Verdict
+    missing_votes: tuple[str, ...]
+    registered: datetime
+    card: Card
+
+
+class ModelGiven(ModelSummary):
+    """A model with its versions."""
+
+    versions: tuple[VersionGiven, ...]
+
+
+class ContractGiven(Given):
+    """What the version that answers takes."""
+
+    model: str
+    version: str
+    features: tuple[Feature, ...] = Field(
+        description="By name, with the unit to send; outside `possible` a value is refused, "
+        "outside `plausible` it is taken and flagged"
+    )
+
+
+class LeafletGiven(Given):
+    """What a patient is given to read."""
+
+    model: str
+    version: str
+    language: Language
+    text: str
+    sha256: str = Field(description="Of the text in UTF-8, as the information records it")
