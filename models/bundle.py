@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Final
 
 import rfc8785
-import xgboost
 
 from guarantee.card import Card
+from models import predictor
 from models.contract import FeatureContract
 from models.errors import ModelsError
 from models.evaluation import Evaluation
+from models.predictor import MalformedPredictor, Predictor
 from models.reference import Reference
 from models.served import ServedModel
 from models.uncertainty import Calibration
@@ -44,12 +45,12 @@ class MalformedBundle(ModelsError):
 class Bundle:
     """Everything a version is made of.
 
-    The booster's class k is the card's k-th label.
+    The predictor's class k is the card's k-th label.
     """
 
     card: Card
     contract: FeatureContract
-    booster: xgboost.Booster
+    predictor: Predictor
     calibration: Calibration
     reference: Reference
     evaluation: Evaluation
@@ -58,7 +59,7 @@ class Bundle:
 def write(bundle: Bundle, folder: Path) -> str:
     """Write the version's files into `folder`, which is created, and return its digest."""
     folder.mkdir(parents=True)
-    bundle.booster.save_model(folder / "model.ubj")
+    bundle.predictor.write(folder)
     _write_text(folder / "card.json", bundle.card.model_dump_json(indent=1))
     _write_text(folder / "contract.json", bundle.contract.to_json())
     _write_text(folder / "calibration.json", bundle.calibration.model_dump_json(indent=1))
@@ -103,27 +104,22 @@ def load(folder: Path, *, name: str, version: str, digest: str) -> ServedModel:
         MalformedBundle: The files are those registered, but they do not make a version.
     """
     verify(folder, digest)
-    # One thread: requests run beside each other, and threads of one request would contend.
-    booster = xgboost.Booster({"nthread": 1})
     try:
-        booster.load_model(folder / "model.ubj")
         served = ServedModel(
             name=name,
             version=version,
             digest=digest,
             card=read_card(folder),
             contract=FeatureContract.from_json((folder / "contract.json").read_bytes()),
-            booster=booster,
+            predictor=predictor.read(folder),
             calibration=Calibration.model_validate_json((folder / "calibration.json").read_bytes()),
             reference=Reference.read(folder / "reference.npz"),
         )
-        classes = int(
-            json.loads(booster.save_config())["learner"]["learner_model_param"]["num_class"]
-        )
-    except (OSError, ValueError, KeyError, xgboost.core.XGBoostError) as cause:
+    except (OSError, ValueError, KeyError, MalformedPredictor) as cause:
         raise MalformedBundle(f"{folder} does not hold a version: {cause}") from cause
-    if (classes, booster.num_features()) != (len(served.labels), len(served.contract.features)):
-        raise MalformedBundle(f"in {folder} the booster, the card and the contract disagree")
+    shape = (served.predictor.classes, served.predictor.features)
+    if shape != (len(served.labels), len(served.contract.features)):
+        raise MalformedBundle(f"in {folder} the predictor, the card and the contract disagree")
     return served
 
 

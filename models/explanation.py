@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import xgboost
 from numpy.typing import NDArray
 
 from models.errors import ModelsError
@@ -32,16 +31,27 @@ class InexactExplanation(ModelsError):
 class Explanation:
     """Exact contributions of features to every class's margin, before calibration.
 
+    None can exist whose sums miss its margins.
+
     Attributes:
         margins: (n, n_classes), float32, as the model gives them.
         bases: (n, n_classes), float32: the margin when nothing is known of the profile.
         contributions: (n, n_classes, n_features), float32, in margin units; with the base each
             row adds up to its margin to 1e-4.
+
+    Raises:
+        InexactExplanation: A sum misses its margin by more than `TOLERANCE`, or is not a number.
     """
 
     margins: NDArray[np.float32]
     bases: NDArray[np.float32]
     contributions: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        totals = self.contributions.sum(axis=-1, dtype=np.float64) + self.bases
+        gap = float(np.abs(totals - self.margins).max(initial=0.0))
+        if not gap <= TOLERANCE:
+            raise InexactExplanation(gap)
 
     def contrast(self, row: int, one: int, other: int) -> NDArray[np.float32]:
         """What speaks for class `one` rather than `other`, (n_features,), in log-odds.
@@ -66,42 +76,6 @@ class Attribution:
     feature: str
     value: float | None
     contribution: float
-
-
-def explain(booster: xgboost.Booster, profiles: NDArray[np.float32]) -> Explanation:
-    """Explain every class of each profile, with XGBoost's own path-dependent TreeSHAP.
-
-    Args:
-        booster: Trained with `multi:softprob`.
-        profiles: (n, n_features), NaN where missing.
-
-    Raises:
-        InexactExplanation: A sum misses its margin by more than `TOLERANCE`.
-
-    Source: Lundberg et al., From local explanations to global understanding with explainable AI
-    for trees, Nature Machine Intelligence 2020.
-    """
-    # One thread: at one row a request, threads cost more than they bring and contend.
-    matrix = xgboost.DMatrix(profiles, missing=np.nan, nthread=1)
-    parts = booster.predict(matrix, pred_contribs=True, strict_shape=True)
-    margins = booster.predict(matrix, output_margin=True, strict_shape=True)
-    check_sums(parts, margins)
-    return Explanation(margins=margins, bases=parts[..., -1], contributions=parts[..., :-1])
-
-
-def check_sums(parts: NDArray[np.float32], margins: NDArray[np.float32]) -> None:
-    """Check that contributions and base add up to the margin.
-
-    Args:
-        parts: (n, n_classes, n_features + 1), the base last.
-        margins: (n, n_classes).
-
-    Raises:
-        InexactExplanation: A gap is above `TOLERANCE`, or is not a number.
-    """
-    gap = float(np.abs(parts.sum(axis=-1, dtype=np.float64) - margins).max(initial=0.0))
-    if not gap <= TOLERANCE:
-        raise InexactExplanation(gap)
 
 
 def attributions(

@@ -10,16 +10,19 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import xgboost
 from sqlalchemy.exc import SQLAlchemyError
 
 from guarantee.home import Home
-from models import bundle
+from models import bundle, scikit
+from models.boosted import Boosted
 from models.errors import ModelsError
+from models.predictor import FILE, Predictor
+from models.scikit import Scikit
 from models.training import Training, logged
 
 if TYPE_CHECKING:
@@ -266,28 +269,21 @@ def _mlflow(home: Home) -> Iterator["MlflowClient"]:
 def _log_model(
     client: "MlflowClient", experiment_id: str, run_id: str, training: Training, digest: str
 ) -> None:
-    """The native flavour with its signature, and the metrics, tied to the run."""
-    from mlflow import xgboost as flavour
+    """The model in its native flavour with its signature, and the metrics, tied to the run."""
     from mlflow.entities import LoggedModelOutput, Metric
 
+    flavour = _flavour(training.bundle.predictor)
     model = client.create_logged_model(
         experiment_id,
         name=training.bundle.card.name,
         source_run_id=run_id,
         params=logged(training.parameters),
         tags={_DIGEST_TAG: digest},
-        model_type="xgboost",
+        model_type=flavour,
     )
     with tempfile.TemporaryDirectory() as scratch:
         saved = Path(scratch) / "model"
-        flavour.save_model(
-            training.bundle.booster,
-            str(saved),
-            signature=_signature(training),
-            model_format="ubj",
-            # Given, since MLflow would find them by importing the model in a new process.
-            pip_requirements=[f"xgboost=={xgboost.__version__}", f"numpy=={np.__version__}"],
-        )
+        _save(training.bundle.predictor, flavour, saved, _signature(training))
         client.log_model_artifacts(model.model_id, str(saved))
     client.finalize_logged_model(model.model_id, "READY")
     client.log_outputs(run_id, models=[LoggedModelOutput(model.model_id, step=0)])
@@ -299,6 +295,52 @@ def _log_model(
             for name, value in training.bundle.evaluation.figures().items()
         ],
     )
+
+
+def _flavour(predictor: Predictor) -> str:
+    """MLflow's own flavour where it computes the same margins from the same profile."""
+    if isinstance(predictor, Boosted):
+        return "xgboost"
+    return "sklearn" if isinstance(predictor, Scikit) and predictor.usual is None else "garant"
+
+
+def _save(predictor: Predictor, flavour: str, path: Path, signature: "ModelSignature") -> None:
+    # Requirements are given, since MLflow would find them by importing the model in a process.
+    numpy = f"numpy=={np.__version__}"
+    if isinstance(predictor, Boosted):
+        from mlflow import xgboost
+
+        xgboost.save_model(
+            predictor.booster,
+            str(path),
+            signature=signature,
+            model_format="ubj",
+            pip_requirements=[_required("xgboost"), numpy],
+        )
+    elif isinstance(predictor, Scikit) and flavour == "sklearn":
+        from mlflow import sklearn
+
+        sklearn.save_model(
+            predictor.estimator,
+            str(path),
+            signature=signature,
+            serialization_format="skops",
+            skops_trusted_types=list(scikit.TRUSTED),
+            pip_requirements=[_required("scikit-learn"), _required("skops"), numpy],
+        )
+    else:
+        from mlflow.models import Model
+
+        # No flavour of MLflow computes it, so none is claimed: `models.predictor.read` does.
+        path.mkdir()
+        predictor.write(path)
+        described = Model(signature=signature)
+        described.add_flavor(flavour, predictor=FILE)
+        described.save(str(path / "MLmodel"))
+
+
+def _required(distribution: str) -> str:
+    return f"{distribution}=={metadata.version(distribution)}"
 
 
 def _signature(training: Training) -> "ModelSignature":

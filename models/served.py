@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-import xgboost
 from numpy.typing import NDArray
 
 from guarantee.card import Card
@@ -14,8 +13,8 @@ from models.explanation import (
     attributions,
     attributions_against,
     attributions_for,
-    explain,
 )
+from models.predictor import Predictor
 from models.reference import Reference
 from models.uncertainty import Calibration
 
@@ -92,11 +91,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedModel:
-    """A version loaded and checked; class k of the booster is the card's k-th label.
+    """A version loaded and checked; class k of the predictor is the card's k-th label.
 
     Attributes:
         digest: SHA-256 of the version's files, hexadecimal; checked when it was loaded.
-        booster: Never trained further, so that threads may share it.
     """
 
     name: str
@@ -104,7 +102,7 @@ class ServedModel:
     digest: str
     card: Card
     contract: FeatureContract
-    booster: xgboost.Booster
+    predictor: Predictor
     calibration: Calibration
     reference: Reference
 
@@ -119,7 +117,7 @@ class ServedModel:
         Raises:
             InexactExplanation: The contributions do not add up; there is no answer.
         """
-        explanation = explain(self.booster, profile.values[np.newaxis])
+        explanation = self.predictor.explain(profile.values[np.newaxis])
         probabilities = self.calibration.probabilities(explanation.margins[0])
         labels = self.labels
         order = np.argsort(-probabilities, kind="stable")
@@ -151,7 +149,4 @@ class ServedModel:
 
     def margins(self, profiles: NDArray[np.float32]) -> NDArray[np.float32]:
         """Margins, (n, n_classes), of profiles, (n, n_features); for evaluation in bulk."""
-        margins = self.booster.inplace_predict(
-            profiles, predict_type="margin", missing=np.nan, strict_shape=True
-        )
-        return np.asarray(margins, dtype=np.float32)
+        return self.predictor.margins(profiles)

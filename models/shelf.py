@@ -1,9 +1,8 @@
 """BentoML's model store under home: the versions laid out for serving."""
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-
-import xgboost
 
 from guarantee.home import Home
 from models import bundle
@@ -47,15 +46,12 @@ def lay(home: Home, folder: Path, *, name: str, version: str, digest: str) -> Pa
     with bentoml.models.create(
         tag,
         labels={"digest": digest},
-        context=bentoml.models.ModelContext(
-            framework_name="xgboost", framework_versions={"xgboost": xgboost.__version__}
-        ),
+        # Loaded by `bundle.load` alone, whatever library trained it.
+        context=bentoml.models.ModelContext(framework_name="garant", framework_versions={}),
         _model_store=store,
     ) as model:
-        copied = Path(model.path_of(_FOLDER))
-        copied.mkdir()
-        for source in sorted(path for path in folder.iterdir() if path.is_file()):
-            (copied / source.name).write_bytes(source.read_bytes())
+        # The bytes alone: permissions are this store's.
+        shutil.copytree(folder, model.path_of(_FOLDER), copy_function=shutil.copyfile)
     return laid
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from threading import Lock
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 import xgboost
@@ -13,15 +13,16 @@ from numpy.typing import NDArray
 
 from guarantee.card import Card
 from models import reference, uncertainty
+from models.boosted import Boosted
 from models.bundle import Bundle
 from models.cohorts import Cohort
 from models.errors import ModelsError
 from models.evaluation import Evaluation, evaluate
-from models.explanation import explain
+from models.predictor import Predictor
 from models.reference import Reference
 from models.uncertainty import Calibration
 
-# Boosting rounds done so far, and in all.
+# Steps of training done so far, and in all.
 Progress = Callable[[int, int], None]
 
 _IMPORTANCE_PROFILES: Final = 500
@@ -54,6 +55,22 @@ class Parameters:
     folds: int = 5
     held_out_share: float = 0.1
     threads: int | None = None
+
+
+class Learn(Protocol):
+    """How a recipe makes predictors of profiles and truths; `boost`, unless it says otherwise."""
+
+    def __call__(
+        self,
+        profiles: NDArray[np.float32],
+        truth: NDArray[np.intp],
+        runs: Sequence[NDArray[np.intp]],
+        *,
+        classes: int,
+        parameters: Parameters,
+        progress: Progress | None,
+    ) -> Sequence[Predictor]:
+        """One predictor for each set of rows, in their order, the same for the same seed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +113,7 @@ def train(
     card: Card,
     parameters: Parameters = Parameters(),
     progress: Progress | None = None,
+    learn: Learn | None = None,
 ) -> Training:
     """Train the model that `card` describes, and measure it.
 
@@ -105,6 +123,7 @@ def train(
 
     Args:
         progress: Called after each boosting round, from any thread, one call at a time.
+        learn: What makes the predictors; XGBoost by default.
 
     Raises:
         UntrainableCohort: The cohort's labels are not the card's, or there are too few patients.
@@ -118,19 +137,16 @@ def train(
     folds, notes = _folds(kept, groups, parameters)
     # 2.
     runs = [(np.flatnonzero(folds != fold), fold) for fold in range(int(folds.max()) + 1)]
-    boosters = _boost(
+    *predictors, predictor = (learn or boost)(
         kept.profiles, truth, [*(rows for rows, _ in runs), np.arange(len(truth))],
         classes=len(labels), parameters=parameters, progress=progress,
     )  # fmt: skip
-    booster = boosters.pop()
     # 3.
     margins = np.empty((len(truth), len(labels)), dtype=np.float32)
     shares = np.empty(len(truth))
-    for (rows, fold), fold_booster in zip(runs, boosters, strict=True):
+    for (rows, fold), fold_predictor in zip(runs, predictors, strict=True):
         tested = folds == fold
-        margins[tested] = fold_booster.inplace_predict(
-            kept.profiles[tested], predict_type="margin", missing=np.nan, strict_shape=True
-        )
+        margins[tested] = fold_predictor.margins(kept.profiles[tested])
         shares[tested] = reference.outside_share(
             reference.quantiles_of(kept.profiles[rows]), kept.profiles[tested]
         )
@@ -146,13 +162,13 @@ def train(
         bundle=Bundle(
             card=card,
             contract=cohort.contract,
-            booster=booster,
+            predictor=predictor,
             calibration=calibration,
             reference=_reference(
                 kept,
                 truth,
                 classes=len(labels),
-                booster=booster,
+                predictor=predictor,
                 answers=margins.argmax(axis=1),
                 shares=shares,
                 seed=parameters.seed,
@@ -223,7 +239,7 @@ def _folds(
     return fold_of[groups], tuple(notes)
 
 
-def _boost(
+def boost(
     profiles: NDArray[np.float32],
     truth: NDArray[np.intp],
     runs: Sequence[NDArray[np.intp]],
@@ -231,8 +247,8 @@ def _boost(
     classes: int,
     parameters: Parameters,
     progress: Progress | None,
-) -> list[xgboost.Booster]:
-    """One booster for each set of rows.
+) -> list[Predictor]:
+    """One booster for each set of rows; see `Learn`.
 
     Runs go side by side with few threads each: on small cohorts, threads of one run spend their
     time waiting for each other, and much more so on a busy machine.
@@ -255,7 +271,7 @@ def _boost(
     }
     counter = _Rounds(parameters.rounds * len(runs), progress)
 
-    def boost(rows: NDArray[np.intp]) -> xgboost.Booster:
+    def one(rows: NDArray[np.intp]) -> Predictor:
         matrix = xgboost.QuantileDMatrix(
             profiles[rows],
             truth[rows],
@@ -263,10 +279,12 @@ def _boost(
             max_bin=parameters.max_bin,
             nthread=settings["nthread"],
         )
-        return xgboost.train(settings, matrix, parameters.rounds, callbacks=[counter])
+        return Boosted(
+            booster=xgboost.train(settings, matrix, parameters.rounds, callbacks=[counter])
+        )
 
     with ThreadPoolExecutor(side_by_side) as pool:
-        return list(pool.map(boost, runs))
+        return list(pool.map(one, runs))
 
 
 class _Rounds(xgboost.callback.TrainingCallback):
@@ -319,7 +337,7 @@ def _reference(
     truth: NDArray[np.intp],
     *,
     classes: int,
-    booster: xgboost.Booster,
+    predictor: Predictor,
     answers: NDArray[np.intp],
     shares: NDArray[np.float64],
     seed: int,
@@ -329,7 +347,7 @@ def _reference(
     importance = np.zeros(profiles.shape[1])
     # By the hundred: all contributions at once would be profiles x classes x features.
     for start in range(0, len(some), 100):
-        batch = explain(booster, profiles[some[start : start + 100]])
+        batch = predictor.explain(profiles[some[start : start + 100]])
         importance += np.abs(batch.contributions).mean(axis=1).sum(axis=0)
     return Reference(
         quantiles=reference.quantiles_of(profiles),

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
+from models.boosted import Boosted
 from models.explanation import (
+    Explanation,
     InexactExplanation,
     attributions,
     attributions_against,
     attributions_for,
-    check_sums,
-    explain,
 )
 from models.served import ServedModel
 from tests.models.conftest import floats
@@ -83,7 +83,7 @@ def test_contributions_are_the_shapley_values_of_the_trees(classes: int) -> None
     trees = [json.loads(tree) for tree in booster.get_dump(dump_format="json", with_stats=True)]
     profiles = np.random.default_rng(1).normal(size=(4, FEATURES)).astype(np.float32)
     profiles[0, 1] = profiles[1, 0] = profiles[1, 3] = np.nan
-    explanation = explain(booster, profiles)
+    explanation = Boosted(booster=booster).explain(profiles)
     for row, profile in enumerate(profiles):
         for label in range(classes):
             of_class = trees[label::classes]
@@ -104,33 +104,34 @@ BOOSTER = small_booster()
 @settings(deadline=None)
 @given(arrays(np.float32, (2, FEATURES), elements=st.floats(width=32, allow_infinity=False)))
 def test_contributions_add_up_to_every_margin(profiles: NDArray[np.float32]) -> None:
-    explanation = explain(BOOSTER, profiles)
+    explanation = Boosted(booster=BOOSTER).explain(profiles)
     total = explanation.contributions.sum(axis=-1) + explanation.bases
     np.testing.assert_allclose(total, explanation.margins, atol=1e-4)
 
 
 def test_a_profile_is_explained_alike_alone_and_in_a_batch() -> None:
     profiles = np.random.default_rng(3).normal(size=(6, FEATURES)).astype(np.float32)
-    batch = explain(BOOSTER, profiles)
+    batch = Boosted(booster=BOOSTER).explain(profiles)
     for row in range(len(profiles)):
-        alone = explain(BOOSTER, profiles[row : row + 1])
+        alone = Boosted(booster=BOOSTER).explain(profiles[row : row + 1])
         np.testing.assert_array_equal(alone.contributions[0], batch.contributions[row])
 
 
 @pytest.mark.parametrize("wrong", [2e-4, -1.0, np.nan])
 def test_contributions_that_miss_the_margin_are_refused_with_the_gap(wrong: float) -> None:
-    parts = np.zeros((2, CLASSES, FEATURES + 1), dtype=np.float32)
-    margins = np.zeros((2, CLASSES), dtype=np.float32)
-    check_sums(parts, margins + np.float32(5e-5))
+    contributions = np.zeros((2, CLASSES, FEATURES), dtype=np.float32)
+    bases = margins = np.zeros((2, CLASSES), dtype=np.float32)
+    Explanation(margins=margins + np.float32(5e-5), bases=bases, contributions=contributions)
+    margins = margins.copy()
     margins[1, 2] = wrong
     with pytest.raises(InexactExplanation) as refusal:
-        check_sums(parts, margins)
+        Explanation(margins=margins, bases=bases, contributions=contributions)
     assert refusal.value.gap == pytest.approx(abs(wrong), nan_ok=True)
 
 
 def test_a_contrast_adds_up_to_the_log_of_the_ratio_of_probabilities() -> None:
     profile = np.random.default_rng(5).normal(size=(1, FEATURES)).astype(np.float32)
-    explanation = explain(BOOSTER, profile)
+    explanation = Boosted(booster=BOOSTER).explain(profile)
     probabilities = BOOSTER.inplace_predict(profile)[0]
     bases = explanation.bases[0, 1] - explanation.bases[0, 2]
     assert explanation.contrast(0, 1, 2).sum() + bases == pytest.approx(

@@ -7,12 +7,16 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier
 
 from guarantee.home import Home
-from models import bundle, registry
+from models import bundle, predictor, registry, shelf
 from models.bundle import DigestMismatch
 from models.cohorts import Cohort
+from models.composite import Always, Average, View
 from models.registry import Registration, UnknownVersion
+from models.representation import Ranks
+from models.scikit import Scikit
 from models.training import Training, train
 
 Registered = tuple[Home, Registration]
@@ -49,8 +53,8 @@ def test_the_native_model_loads_in_mlflow_with_its_signature(
     assert "xgboost" in info.flavors
     booster = mlflow.xgboost.load_model(uri)
     np.testing.assert_array_equal(
-        booster.inplace_predict(cohort.profiles),
-        training.bundle.booster.inplace_predict(cohort.profiles),
+        booster.inplace_predict(cohort.profiles, predict_type="margin"),
+        training.bundle.predictor.margins(cohort.profiles),
     )
 
 
@@ -116,3 +120,44 @@ def test_what_is_not_there_is_said(registered: Registered) -> None:
         registry.latest_run(home, "nothing")
     with pytest.raises(UnknownVersion, match="quotes"):
         registry.registrations(home, "a' OR name = 'b")
+
+
+def test_scikit_learns_trees_are_logged_without_pickle_in_their_own_flavour(
+    training: Training, cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Home(tmp_path)
+    labels = [label.id for label in training.bundle.card.labels]
+    truth = [labels.index(name) for name in cohort.labels]
+    estimator = HistGradientBoostingClassifier(max_iter=3).fit(cohort.profiles, truth)
+    trees = replace(training.bundle, predictor=Scikit(estimator=estimator))
+    found = registry.register(home, registry.log(home, replace(training, bundle=trees)))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", registry.tracking_uri(home))
+    uri = f"models:/{found.name}/{found.version}"
+    assert mlflow.models.get_model_info(uri).flavors["sklearn"]["serialization_format"] == "skops"
+    loaded = mlflow.sklearn.load_model(uri)
+    np.testing.assert_array_equal(
+        loaded.decision_function(cohort.profiles), estimator.decision_function(cohort.profiles)
+    )
+
+
+def test_what_no_flavour_of_mlflow_computes_claims_none_and_is_registered_all_the_same(
+    training: Training, cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Home(tmp_path / "home")
+    ranks = View(representation=Ranks(), seen_by=training.bundle.predictor)
+    mean = Average(members=(training.bundle.predictor, ranks), gate=Always(each=(0.5, 0.5)))
+    averaged = replace(training, bundle=replace(training.bundle, predictor=mean))
+    found = registry.register(home, registry.log(home, averaged))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", registry.tracking_uri(home))
+    info = mlflow.models.get_model_info(f"models:/{found.name}/{found.version}")
+    assert set(info.flavors) == {"garant"}
+    assert info.signature.outputs.to_dict()[0]["tensor-spec"]["shape"] == (-1, 3)
+    (described,) = home.mlflow.rglob("MLmodel")
+    np.testing.assert_array_equal(
+        predictor.read(described.parent).margins(cohort.profiles), mean.margins(cohort.profiles)
+    )
+    # From the registry to the shelf, members' folders go along.
+    fetched = registry.fetch(home, found, tmp_path / "fetched")
+    shelf.lay(home, fetched, name=found.name, version="1", digest=found.digest)
+    served = shelf.load(home, name=found.name, version="1", digest=found.digest)
+    np.testing.assert_array_equal(served.margins(cohort.profiles), mean.margins(cohort.profiles))

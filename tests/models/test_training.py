@@ -51,8 +51,8 @@ def test_figures_carry_intervals_that_hold_them(cohort: Cohort) -> None:
 
 def test_two_labels_have_contributions_each() -> None:
     cohort = cohort_of(("present", "absent"))
-    booster = train(cohort, card_of(("present", "absent")), QUICK).bundle.booster
-    assert booster.inplace_predict(cohort.profiles).shape == (40, 2)
+    predictor = train(cohort, card_of(("present", "absent")), QUICK).bundle.predictor
+    assert predictor.explain(cohort.profiles).contributions.shape == (40, 2, 6)
 
 
 def test_a_label_with_fewer_patients_than_folds_is_trained_on_and_said() -> None:
