@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -28,12 +29,10 @@ from guarantee.store import HEAD, Reader
 from guarantee.succession import settle
 from guarantee.timestamp import fetch_timestamp
 from guarantee.transfer import NoLog
-from guarantee.vault import KeyUnavailable
 from guarantee.verify import (
-    COULD_NOT_CHECK,
-    CouldNotCheck,
+    Report,
     anchors_of,
-    print_report,
+    exit_status,
     reading,
     verify_export,
     verify_home,
@@ -179,8 +178,14 @@ def verify(
         Path | None, typer.Option(help="PEM file of timestamping authorities' roots.")
     ] = None,
 ) -> None:
-    """Check every record, body, step and signature: exit 0 verified, 1 tampering, 2 not checked."""
-    try:
+    """Check every record, body, step and signature.
+
+    Exit 0: verified. Exit 1: tampering was found, which a log that the key given did not sign is,
+    too. Exit 2: could not check, because a key, a file or the database is missing, unreadable or
+    malformed.
+    """
+
+    def verification() -> Report:
         anchors = anchors_of(
             keys=tuple(key or ()),
             since=since,
@@ -189,13 +194,12 @@ def verify(
         )
         with bar("verifying") as progress:
             if export is not None:
-                report = verify_export(export, progress, anchors=anchors, home=home)
-            else:
-                report = verify_home(home, progress, anchors=anchors)
-    except (CouldNotCheck, KeyUnavailable) as error:
-        typer.echo(f"could not check: {error}", err=True)
-        raise typer.Exit(COULD_NOT_CHECK) from error
-    raise typer.Exit(print_report(report, typer.echo))
+                return verify_export(export, progress, anchors=anchors, home=home)
+            return verify_home(home, progress, anchors=anchors)
+
+    raise typer.Exit(
+        exit_status(verification, say=typer.echo, complain=partial(typer.echo, err=True))
+    )
 
 
 @ledger_app.command(epilog="Example: garant ledger export log.garant")

@@ -4,7 +4,8 @@ The file is text, UTF-8, one thing a line, each line ended by a newline:
 
 1. The heading, RFC 8785 JSON: `format` ("garant-export"), `version` (1), `checkpoint` (the signed
    note that the file goes up to, as text) and `kept`, a list of earlier checkpoints, each with
-   `note` and, where an authority gave one, `timestamp` (its RFC 3161 answer, base64).
+   `note` and, where an authority gave one, `timestamp` (its RFC 3161 answer, base64); in the order
+   of both, none twice.
 2. For each 256 records, or as many as are left, a line with the log's own hashes of them: a JSON
    string, the base64 of the C2SP tile of level 0. Then two lines for each record:
    the header, the very bytes that the log hashes, which are JSON; and the body as the vault
@@ -14,6 +15,8 @@ The file is text, UTF-8, one thing a line, each line ended by a newline:
 No key leaves the house with it: neither patients' keys nor their pseudonyms, which would tell
 which records are of one person, nor anybody's identity. Sealed bodies stay sealed: their digests
 and order can be checked, their content is opened case by case with `guarantee.disclosure`.
+
+One content has one file: what reads a line writes it again, and takes no other than that.
 """
 
 import base64
@@ -23,7 +26,7 @@ import json
 import os
 import secrets
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final, NoReturn, Self
 
@@ -68,11 +71,13 @@ def write_export(source: Source, file: Path, progress: Progress = lambda _done, 
         raise ExportError("there is no signed checkpoint to export: verify the log")
     try:
         size = parse(source.note).size
-    except NoteError as error:
-        raise ExportError(f"the signed checkpoint: {error}; verify the log") from error
+        heading = _heading(source.note, source.kept())
+    except (NoteError, UnicodeDecodeError) as error:
+        raise ExportError(f"a signed checkpoint: {error}; verify the log") from error
     draft = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
     try:
         with draft.open("xb") as out:
+            out.write(heading)
             _write(source, size, out, progress)
             out.flush()
             os.fsync(out.fileno())
@@ -85,7 +90,6 @@ def write_export(source: Source, file: Path, progress: Progress = lambda _done, 
 
 
 def _write(source: Source, size: int, out: BinaryIO, progress: Progress) -> None:
-    out.write(_heading(source) + b"\n")
     expected = 0
     for entry in source.entries(0, size, rows=False):
         if entry.place != expected:
@@ -95,46 +99,46 @@ def _write(source: Source, size: int, out: BinaryIO, progress: Progress) -> None
             progress(entry.place, size)
         if b"\n" in entry.header:
             raise ExportError(f"record {entry.place} was altered: verify the log")
-        out.write(entry.header + b"\n" + _body(entry) + b"\n")
+        out.write(entry.header + b"\n" + _body(entry.header, entry.stored) + b"\n")
         expected += 1
     if expected != size:
         raise ExportError(f"record {expected} is missing: verify the log")
     progress(size, size)
 
 
-def _heading(source: Source) -> bytes:
-    kept = [
-        {
-            "note": kept.note.decode("utf-8", "replace"),
-            **({"timestamp": _text(kept.timestamp)} if kept.timestamp is not None else {}),
-        }
-        for kept in source.kept()
-    ]
-    return rfc8785.dumps(
+def _heading(note: bytes, kept: Iterable[Kept]) -> bytes:
+    # A note that was altered to no text stays a note that nobody signed.
+    notes = {(one.note.decode("utf-8", "replace"), one.timestamp) for one in kept}
+    heading = rfc8785.dumps(
         {
             "format": FORMAT,
             "version": VERSION,
-            "checkpoint": (source.note or b"").decode(),
-            "kept": kept,
+            "checkpoint": note.decode(),
+            "kept": [
+                {"note": text, **({} if timestamp is None else {"timestamp": _text(timestamp)})}
+                for text, timestamp in sorted(notes, key=lambda one: (one[0], one[1] or b""))
+            ],
         }
     )
+    return heading + b"\n"
 
 
 def _tile(source: Source, index: int, size: int) -> bytes:
     hashes = source.tile(0, index) or b""
-    return b'"' + base64.b64encode(hashes[: (size - index * WIDTH) * _HASH]) + b'"'
+    return _quoted(hashes[: (size - index * WIDTH) * _HASH])
 
 
-def _body(entry: Entry) -> bytes:
-    if entry.stored is None:
+def _body(header: bytes, stored: bytes | None) -> bytes:
+    if stored is None:
         return b"null"
-    if b'"commitment":"' not in entry.header and _is_a_line_of_json(entry.stored):
-        return entry.stored
-    return b'"' + base64.b64encode(entry.stored) + b'"'
+    in_clear = b'"commitment":"' not in header
+    if in_clear and stored[:1] == b"{" and b"\n" not in stored:
+        return stored
+    return _quoted(stored)
 
 
-def _is_a_line_of_json(stored: bytes) -> bool:
-    return stored[:1] == b"{" and b"\n" not in stored
+def _quoted(value: bytes) -> bytes:
+    return b'"' + base64.b64encode(value) + b'"'
 
 
 def _text(value: bytes) -> str:
@@ -237,12 +241,10 @@ def _read_heading(line: bytes) -> tuple[bytes, list[Kept]]:
         heading = json.loads(line)
         if not isinstance(heading, dict) or heading.get("format") != FORMAT:
             _refuse("its first line is not an export's")
-        if heading["version"] != VERSION:
+        version = heading["version"]
+        if type(version) is int and version > VERSION:
             _refuse("it is of a later version: update the verifier")
-        if rfc8785.dumps(heading) + b"\n" != line:
-            _refuse("its first line is not in canonical form")
-        if heading.keys() != {"format", "version", "checkpoint", "kept"}:
-            _refuse("its first line says something else, too")
+        note = heading["checkpoint"].encode()
         kept = [
             Kept(
                 one["note"].encode(),
@@ -250,9 +252,12 @@ def _read_heading(line: bytes) -> tuple[bytes, list[Kept]]:
             )
             for one in heading["kept"]
         ]
-        return heading["checkpoint"].encode(), kept
+        again = _heading(note, kept)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise MalformedExport("its first line is not an export's") from error
+    if again != line:
+        _refuse("its first line is not in the one form that says what it says")
+    return note, kept
 
 
 def _refuse(problem: str) -> NoReturn:
@@ -262,7 +267,7 @@ def _refuse(problem: str) -> NoReturn:
 def _unquoted(line: bytes, place: int) -> bytes:
     with contextlib.suppress(binascii.Error, ValueError):
         value = base64.b64decode(line[1:-1], validate=True)
-        if line == b'"' + base64.b64encode(value) + b'"':
+        if line == _quoted(value):
             return value
     raise MalformedExport(f"record {place}: a line is not base64 in quotation marks")
 
@@ -270,7 +275,7 @@ def _unquoted(line: bytes, place: int) -> bytes:
 def _unbodied(line: bytes, header: bytes, place: int) -> bytes | None:
     if line == b"null":
         return None
-    # One form for each body, so that no byte of the file can be changed unseen.
-    if line[:1] == b"{" and b'"commitment":"' not in header:
-        return line
-    return _unquoted(line, place)
+    stored = line if line[:1] == b"{" else _unquoted(line, place)
+    if _body(header, stored) != line:
+        raise MalformedExport(f"record {place}: the body is written as another kind of body is")
+    return stored

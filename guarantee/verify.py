@@ -11,7 +11,8 @@ what the keys at hand open and checks signatures.
 import argparse
 import os
 import sys
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,11 +23,13 @@ from guarantee.anchors import Anchors, check_anchors
 from guarantee.checkpoint import (
     COSIGNATURE_ED25519,
     ED25519,
+    MOST_NOTE_BYTES,
     MalformedNote,
     Signer,
     VerifierKey,
     parse,
 )
+from guarantee.errors import GuaranteeError
 from guarantee.export import ExportedLog, MalformedExport
 from guarantee.findings import (
     COULD_NOT_CHECK,
@@ -39,7 +42,7 @@ from guarantee.findings import (
     print_report,
 )
 from guarantee.home import Home
-from guarantee.keyring import keyring_of
+from guarantee.keyring import VARIABLE, GivenKeys, keyring_of, opening
 from guarantee.ledger import origin_of
 from guarantee.pen import KEPT_FILE
 from guarantee.rebuilt import rebuild
@@ -62,6 +65,7 @@ __all__ = [
     "Finding",
     "Report",
     "anchors_of",
+    "exit_status",
     "main",
     "print_report",
     "verify_export",
@@ -69,6 +73,8 @@ __all__ = [
 ]
 
 _PASSES = 3
+_EXITS = """exit 0 verified; 1 tampering found, which a log that the key given did not sign is, too;
+2 could not check: a key, file or database that is missing, unreadable or malformed"""
 
 
 def verify_home(
@@ -96,7 +102,7 @@ def verify_home(
     beside = home.keys / KEPT_FILE
     if beside.exists():
         # Before the database: what was signed is never ahead of what was committed.
-        anchors = replace(anchors, beside=beside.read_bytes())
+        anchors = replace(anchors, beside=_small(beside))
     report = _report(anchors)
     try:
         with _connected(home) as connection:
@@ -130,11 +136,16 @@ def _verify_database(
     2. The log that it holds.
     3. What stands beside the log: people, keys, idempotency keys, copies of the head.
     4. The stored state; after other findings it would only repeat them.
+
+    Raises:
+        CouldNotCheck: There is no log, or the master keys are another vault's.
     """
     # 1.
     check_tables(connection, report)
     # 2.
     log = StoredLog(connection, doubting=True)
+    foreign = _foreign(masters, connection)
+    masters = () if foreign else masters
     custody = Custody(connection, masters)
     replayed = _verify(
         log,
@@ -152,6 +163,23 @@ def _verify_database(
     # 4.
     if report.verified:
         _check_state(log, replayed, report)
+    if foreign:
+        raise CouldNotCheck(foreign)
+
+
+def _foreign(masters: tuple[MasterKey, ...], connection: Connection) -> str | None:
+    """That the variable's master keys are not this vault's, if so.
+
+    Somebody's slip, as likely as not, while a key in the home's own files that opens nothing is
+    what was altered, or its vault.
+    """
+    if not masters or not os.environ.get(VARIABLE):
+        return None
+    try:
+        opening(GivenKeys(masters), connection)
+    except KeyUnavailable:
+        return f"{VARIABLE} opens nothing in this vault: it holds another one's key"
+    return None
 
 
 def verify_export(
@@ -240,21 +268,25 @@ def _verify(
 
 
 def _report(anchors: Anchors) -> Report:
-    return Report(anchor=_anchor(anchors), kept=anchors.since is not None)
+    """What a report says of its anchors where nothing is wrong.
 
-
-def _anchor(anchors: Anchors) -> str:
+    Raises:
+        CouldNotCheck: The kept checkpoint is no checkpoint.
+    """
     words = (
         "signed by the key given" if anchors.keys else "consistent with the key in this same home"
     )
     if anchors.since is None:
-        return words
+        return Report(anchor=words)
     try:
-        return (
-            f"{words}; the log only grew since the kept checkpoint of {parse(anchors.since).size}"
-        )
+        size = parse(anchors.since).size
     except MalformedNote as error:
         raise CouldNotCheck(f"the kept checkpoint: {error}") from error
+    if not size:
+        empty = "the kept checkpoint is of an empty log, which says nothing of any record"
+        return Report(anchor=f"{words}; {empty}")
+    grew = f"the log only grew since the kept checkpoint of {size}"
+    return Report(anchor=f"{words}; {grew}", kept=True)
 
 
 def _key_file(home: Home) -> Path:
@@ -310,12 +342,18 @@ def anchors_of(
     try:
         return Anchors(
             keys=tuple(_parsed(key, ED25519, "a log's") for key in keys),
-            since=since.read_bytes() if since is not None else None,
+            since=_small(since) if since is not None else None,
             witnesses=tuple(_parsed(key, COSIGNATURE_ED25519, "a cosigner's") for key in witnesses),
             authorities=tuple(authorities_in(authorities)) if authorities is not None else (),
         )
     except (MalformedNote, TimestampError, OSError) as error:
         raise CouldNotCheck(str(error)) from error
+
+
+def _small(path: Path) -> bytes:
+    """A note's file, as far as a note can be long."""
+    with path.open("rb") as file:
+        return file.read(MOST_NOTE_BYTES + 1)
 
 
 def _parsed(text: str, algorithm: int, whose: str) -> VerifierKey:
@@ -325,11 +363,27 @@ def _parsed(text: str, algorithm: int, whose: str) -> VerifierKey:
     return key
 
 
+def exit_status(
+    verification: Callable[[], Report],
+    *,
+    say: Callable[[str], None],
+    complain: Callable[[str], None],
+) -> int:
+    """Verify, say what was found, and give the exit status: 1 for what was found, and only then."""
+    try:
+        return print_report(verification(), say)
+    except (GuaranteeError, OSError) as error:
+        complain(f"could not check: {error}")
+    except Exception:  # noqa: BLE001  # Python's own status would say that tampering was found
+        complain(f"could not check, because of a defect of the verifier:\n{traceback.format_exc()}")
+    return COULD_NOT_CHECK
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Verify from the command line; see the module's first lines."""
     parser = argparse.ArgumentParser(
         prog="python -m guarantee.verify",
-        description="Verify a log: exit 0 verified, 1 tampering found, 2 could not check.",
+        description=f"Verify a log: {_EXITS}.",
         epilog="example: python -m guarantee.verify --export log.garant --key VKEY --since kept",
     )
     parser.add_argument("--home", type=Path, help="the home that holds the log or its key")
@@ -341,7 +395,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.home is None and options.export is None:
         parser.error("name a home with --home, or an export with --export")
-    try:
+
+    def verification() -> Report:
         server = os.environ.get("GARANT_DATABASE_URL")
         home = Home.named(options.home, server) if options.home is not None else None
         anchors = anchors_of(
@@ -351,13 +406,14 @@ def main(arguments: list[str] | None = None) -> int:
             authorities=options.tsa_root,
         )
         if options.export is not None:
-            report = verify_export(options.export, anchors=anchors, home=home)
-        else:
-            report = verify_home(home or Home(Path()), anchors=anchors)
-        return print_report(report)
-    except (CouldNotCheck, KeyUnavailable, StoreUnavailable) as error:
-        print(f"could not check: {error}", file=sys.stderr)  # noqa: T201  # the command's answer
-        return COULD_NOT_CHECK
+            return verify_export(options.export, anchors=anchors, home=home)
+        return verify_home(home or Home(Path()), anchors=anchors)
+
+    return exit_status(
+        verification,
+        say=print,
+        complain=lambda words: print(words, file=sys.stderr),  # noqa: T201  # the command's answer
+    )
 
 
 if __name__ == "__main__":

@@ -1,14 +1,19 @@
 """An export verifies alone, away from the house, and no byte of it can be changed unseen."""
 
+import base64
+import json
 import random
 import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import rfc8785
 from typer.testing import CliRunner
 
+from guarantee.checkpoint import VerifierKey
 from guarantee.commands import ledger_app
 from guarantee.export import ExportedLog, ExportError, write_export
 from guarantee.findings import CouldNotCheck, Report
@@ -187,3 +192,143 @@ def test_a_malformed_kept_checkpoint_cannot_be_compared_with(taken: Taken, tmp_p
     (tmp_path / "kept").write_text("nonsense")
     with pytest.raises(CouldNotCheck, match="kept checkpoint"):
         verify_export(taken.export, anchors=anchors_of(keys=(taken.key,), since=tmp_path / "kept"))
+
+
+# One content, one file
+
+
+def heading_of(export: Path) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads(export.read_bytes().split(b"\n", 1)[0])
+    return facts
+
+
+def with_heading(taken: "Taken", file: Path, facts: object) -> int:
+    """What the verifier's status is where the export's first line says `facts`."""
+    rest = taken.export.read_bytes().split(b"\n", 1)[1]
+    file.write_bytes(rfc8785.dumps(facts) + b"\n" + rest)  # type: ignore[arg-type]  # odd, on purpose
+    return main(["--export", str(file), "--key", taken.key])
+
+
+def test_the_heading_has_one_form_and_every_other_one_is_malformed(
+    taken: Taken, tmp_path: Path
+) -> None:
+    file = tmp_path / "odd.garant"
+    right = heading_of(taken.export)
+    earlier, later = taken.since.read_text(), right["checkpoint"]
+    answer = "dGltZQ=="
+    assert with_heading(taken, file, right) == 0
+    assert with_heading(taken, file, {**right, "kept": [{"note": earlier}, {"note": later}]}) == 0
+    kept: list[object] = [
+        [earlier],
+        [{"note": earlier, "more": 1}],
+        [{"note": earlier, "timestamp": None}],
+        [{"note": earlier, "timestamp": True}],
+        [{"note": earlier, "timestamp": answer.rstrip("=")}],
+        [{"note": earlier, "timestamp": "dGltZR=="}],
+        [{"note": earlier, "timestamp": f" {answer}"}],
+        [{"timestamp": answer}],
+        [{"note": earlier}, {"note": earlier}],
+        [{"note": later}, {"note": earlier}],
+        [{"note": True}],
+        [[]],
+        {},
+        None,
+        "x",
+    ]
+    odd: list[object] = [
+        {**right, "version": True},
+        {**right, "version": 1.5},
+        {**right, "version": "1"},
+        {**right, "version": 2},
+        {**right, "more": 1},
+        {**right, "format": "garant-export "},
+        {**right, "checkpoint": [later]},
+        {key: value for key, value in right.items() if key != "kept"},
+        *({**right, "kept": one} for one in kept),
+        [],
+        True,
+    ]
+    for facts in odd:
+        assert with_heading(taken, file, facts) == 2, facts
+    first, rest = taken.export.read_bytes().split(b"\n", 1)
+    for line in (b" " + first, first + b" ", first + b"\r", first.replace(b":1}", b":1.0}")):
+        file.write_bytes(line + b"\n" + rest)
+        assert main(["--export", str(file), "--key", taken.key]) == 2, line
+
+
+def test_each_line_has_one_form_and_every_other_one_is_a_finding(
+    taken: Taken, tmp_path: Path
+) -> None:
+    """The same bytes, told in another way: an export is compared by its SHA-256."""
+    file = tmp_path / "odd.garant"
+    lines = taken.export.read_bytes().split(b"\n")
+    clear = next(at for at in range(3, len(lines), 2) if lines[at].startswith(b"{"))
+    sealed = next(at for at in range(3, len(lines), 2) if lines[at].startswith(b'"'))
+    tile = 1
+    odd = {
+        clear: [b'"' + base64.b64encode(lines[clear]) + b'"', lines[clear] + b" "],
+        sealed: [lines[sealed][:-1] + b'\\n"', lines[sealed].replace(b'"', b"'"), b"null"],
+        tile: [lines[tile].replace(b'"', b""), lines[tile][:-1] + b'AAAA"', b'""', b"null"],
+    }
+    for at, forms in odd.items():
+        for form in forms:
+            file.write_bytes(b"\n".join([*lines[:at], form, *lines[at + 1 :]]))
+            assert not taken.verify(file).verified, (at, form[:40])
+            assert main(["--export", str(file), "--key", taken.key]) == 1
+
+
+def test_the_same_log_is_exported_to_the_same_bytes(taken: Taken, tmp_path: Path) -> None:
+    again = tmp_path / "again.garant"
+    with reading(taken.home) as log:
+        write_export(log, again)
+    assert again.read_bytes() == taken.export.read_bytes()
+
+
+# What the statuses mean
+
+
+def test_a_key_that_is_none_is_not_checked_with_and_one_that_did_not_sign_is_a_finding(
+    taken: Taken, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, key_id, public = taken.key.split("+", 2)
+    raw = base64.b64decode(public)
+    malformed = [
+        "",
+        name,
+        taken.key[:-4],
+        f"{name}+00000000+{public}",
+        f"{name}+{key_id}+{base64.b64encode(bytes([4]) + raw[1:]).decode()}",
+        f"{name}x+{key_id}+{public}",
+        f"{name}+{key_id}+{base64.b64encode(raw[:-1]).decode()}",
+    ]
+    for key in malformed:
+        assert main(["--export", str(taken.export), "--key", key]) == 2, key
+        assert main(["--home", str(taken.home.path), "--key", key]) == 2, key
+        assert main(["--export", str(taken.export), "--key", taken.key, "--key", key]) == 2, key
+    assert main(["--export", str(taken.export), "--cosigner", taken.key, "--key", taken.key]) == 2
+    # A log that somebody put in the place of the one whose key its holder was given.
+    other = str(VerifierKey(name=name, algorithm=1, public=bytes(32)))
+    for stranger in (other, str(VerifierKey(name="elsewhere", algorithm=1, public=raw[1:]))):
+        assert main(["--export", str(taken.export), "--key", stranger]) == 1
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "1 tampering found, which a log that the key given did not sign is, too" in told
+
+
+def test_a_kept_checkpoint_of_an_empty_log_is_not_called_an_anchor(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home, kept = Home(tmp_path / "home"), tmp_path / "kept"
+    with Ledger.open(home) as ledger:
+        kept.write_text(ledger.checkpoint())
+        key = str(ledger.verifier_key)
+    Clinic.founded(home).ledger.close()
+    assert main(["--home", str(home.path), "--key", key, "--since", str(kept)]) == 0
+    told = capsys.readouterr().out
+    assert "of an empty log, which says nothing of any record" in told
+    assert "compare with a checkpoint kept outside the house" in told
+    assert "only grew" not in told
+    kept.write_text(kept.read_text().replace("\n0\n", "\n1\n"))
+    assert main(["--home", str(home.path), "--key", key, "--since", str(kept)]) == 1

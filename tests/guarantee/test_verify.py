@@ -1,5 +1,6 @@
 """Whatever is altered in a log, the verifier names it; untouched, it verifies."""
 
+import base64
 import sqlite3
 import subprocess
 import sys
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from guarantee import verify
 from guarantee.home import Home
+from guarantee.keyring import VARIABLE
 from guarantee.verify import CouldNotCheck, main, verify_home
 from tests.guarantee.clinic import Clinic
 
@@ -183,6 +186,107 @@ def test_a_file_that_is_no_database_is_not_called_verified(home: Home) -> None:
     with pytest.raises(CouldNotCheck, match="not a database"):
         verify_home(home)
     assert main(["--home", str(home.path)]) == 2
+
+
+def _truncated(home: Home, of: float) -> None:
+    content = home.database.read_bytes()
+    home.database.write_bytes(content[: int(len(content) * of)])
+
+
+def _in_place_of(path: Path, kind: str) -> None:
+    path.unlink(missing_ok=True)
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "dangling link":
+        path.symlink_to(path.with_name("nowhere"))
+    elif kind == "loop":
+        path.symlink_to(path)
+    else:
+        path.write_bytes(b"short")
+
+
+UNREADABLE: dict[str, Callable[[Home], None]] = {
+    "a database cut in the middle": lambda home: _truncated(home, 0.5),
+    "a database cut in its first page": lambda home: _truncated(home, 0.01),
+    "an empty database": lambda home: _truncated(home, 0),
+    **{
+        f"a {kind} in the place of {name}": (
+            lambda home, kind=kind, name=name: _in_place_of(home.path / name, kind)  # type: ignore[misc]
+        )
+        for kind in ("folder", "dangling link", "loop")
+        for name in ("ledger.db", "keys/ledger.key", "keys/master.key", "keys/ledger.signed")
+        # Links that lead nowhere are as if nothing was there: said elsewhere.
+        if kind == "folder" or name in {"ledger.db", "keys/ledger.key"}
+    },
+    "a short ledger.key": lambda home: _in_place_of(home.keys / "ledger.key", "file"),
+    "a short master.key": lambda home: _in_place_of(home.keys / "master.key", "file"),
+}
+
+
+@pytest.mark.parametrize("slip", UNREADABLE.values(), ids=UNREADABLE.keys())
+def test_what_cannot_be_read_is_neither_verified_nor_called_tampering(
+    home: Home, slip: Callable[[Home], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    slip(home)
+    assert main(["--home", str(home.path)]) == 2
+    told = capsys.readouterr()
+    assert told.err.startswith("could not check: ")
+    assert not told.out
+    assert len(told.err.splitlines()) == 1
+
+
+def test_a_home_or_database_behind_a_link_is_verified_like_any(home: Home, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(home.path)
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked/keys").symlink_to(home.keys)
+    (tmp_path / "linked/ledger.db").symlink_to(home.database)
+    assert main(["--home", str(tmp_path / "link")]) == 0
+    assert main(["--home", str(tmp_path / "linked")]) == 0
+    alter(home, "UPDATE head SET root = zeroblob(32)")
+    assert main(["--home", str(tmp_path / "linked")]) == 1
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["nonsense", "mysql://here/log", "postgresql://127.0.0.1:1/none", "sqlite:////tmp/log.db"],
+)
+def test_a_database_that_cannot_be_reached_is_not_checked(
+    home: Home, url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GARANT_DATABASE_URL", url)
+    assert main(["--home", str(home.path)]) == 2
+    assert capsys.readouterr().err.startswith("could not check: ")
+
+
+def test_another_vault_s_master_key_is_a_slip_unless_something_else_is_wrong(
+    home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(VARIABLE, base64.b64encode(b"m" * 32).decode())
+    assert main(["--home", str(home.path)]) == 2
+    told = capsys.readouterr()
+    assert VARIABLE in told.err
+    assert not told.out
+    right = base64.b64encode((home.keys / "master.key").read_bytes()).decode()
+    monkeypatch.setenv(VARIABLE, right)
+    assert main(["--home", str(home.path)]) == 0
+    monkeypatch.setenv(VARIABLE, base64.b64encode(b"m" * 32).decode())
+    alter(home, "DELETE FROM bodies WHERE record_id = ?", rows(home)[-1][1])
+    assert main(["--home", str(home.path)]) == 1
+
+
+def test_a_file_without_end_is_no_checkpoint(home: Home) -> None:
+    assert main(["--home", str(home.path), "--since", "/dev/zero"]) == 2
+
+
+def test_a_defect_of_the_verifier_is_not_called_tampering(
+    home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stumble(*_: object, **__: object) -> None:
+        raise AssertionError("a defect")
+
+    monkeypatch.setattr(verify, "replay", stumble)
+    assert main(["--home", str(home.path)]) == 2
+    assert "a defect" in capsys.readouterr().err
 
 
 def test_without_the_master_key_digests_are_checked_and_it_says_so(home: Home) -> None:
