@@ -13,12 +13,14 @@ from models import predictor
 from models.contract import FeatureContract
 from models.errors import ModelsError
 from models.evaluation import Evaluation
+from models.evaluation_page import page
 from models.predictor import MalformedPredictor, Predictor
 from models.reference import Reference
 from models.served import ServedModel
 from models.uncertainty import Calibration
 
 MANIFEST: Final = "manifest.json"
+PAGE: Final = "evaluation.html"
 
 
 class DigestMismatch(ModelsError):
@@ -64,7 +66,10 @@ def write(bundle: Bundle, folder: Path) -> str:
     _write_text(folder / "contract.json", bundle.contract.to_json())
     _write_text(folder / "calibration.json", bundle.calibration.model_dump_json(indent=1))
     bundle.reference.write(folder / "reference.npz")
-    _write_text(folder / "metrics.json", bundle.evaluation.model_dump_json(indent=1))
+    _write_text(folder / "metrics.json", bundle.evaluation.model_dump_json())
+    _write_text(
+        folder / PAGE, page(bundle.card, bundle.contract, bundle.reference, bundle.evaluation)
+    )
     (folder / MANIFEST).write_bytes(rfc8785.dumps(dict(_hashes(folder))))
     return digest_of(folder)
 

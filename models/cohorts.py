@@ -9,7 +9,7 @@ import sys
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,7 +39,7 @@ class Cohort:
         labels: (n,), label ids.
         ids: (n,), distinct sample ids.
         patients: (n,), to keep a patient's samples together; None where not identified.
-        dates: (n,), ISO 8601 or empty.
+        dates: (n,), days in ISO 8601, or empty.
         sites: (n,), hospital of each sample; `NA` is a hospital, and empty is unknown.
         machines: (n,), what measured it; empty where unknown, as in all that follow.
         sexes: (n,), in the cohort's own words.
@@ -275,11 +275,11 @@ def tcga_mirna(folder: Path | None) -> Cohort:
 def read(path: Path, contract: FeatureContract | None = None) -> Cohort:
     """A cohort file, CSV or Parquet: the sample id first, `label`, then one column a feature.
 
-    `patient` and what else `COLUMNS` names are optional: `date` in ISO 8601, `site`, `machine`,
-    `patient_sex`, `patient_age` in years, `country`, `sample_type`. They are not learned from,
-    but keep samples together and group the figures; a cell may be empty. Every other column is a
-    feature, its empty cells missing. Without a contract units are not known, and the contract
-    says so.
+    `patient` and what else `COLUMNS` names are optional: `date` as a day in ISO 8601, `site`,
+    `machine`, `patient_sex`, `patient_age` in years, `country`, `sample_type`. They are not
+    learned from, but keep samples together and group the figures; a cell may be empty. Every
+    other column is a feature, its empty cells missing. Without a contract units are not known,
+    and the contract says so.
 
     Raises:
         UnreadableTable: The file cannot be read.
@@ -332,19 +332,23 @@ def _check_texts(texts: Mapping[str, Sequence[str]], ages: Sequence[float | None
             row = texts[name].index("") + 1
             raise MalformedCohort(f"row {row}, column {name}: empty; every row needs one")
     for row, day in enumerate(texts.get("date", ()), 1):
-        try:
-            # A day, or a moment of it.
-            datetime.fromisoformat(day or "2000-01-01")
-        except ValueError:
-            # The cause holds the cell.
+        if day and not _is_day(day):
             raise MalformedCohort(
-                f"row {row}, column date: not a date; write it as 2026-11-24, or leave it empty"
-            ) from None
+                f"row {row}, column date: not a day; write it as 2026-11-24, or leave it empty"
+            )
     for row, age in enumerate(ages or (), 1):
         if age is not None and not 0 <= age <= _OLDEST:
             raise MalformedCohort(
                 f"row {row}, column patient_age: not an age; write it in years, or leave it empty"
             )
+
+
+def _is_day(text: str) -> bool:
+    try:
+        # The library reads other ways to write a day, too, which would not sort as days do.
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
 
 
 def _single(part: tables.Part, contract: FeatureContract) -> NDArray[np.float32]:

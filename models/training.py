@@ -12,15 +12,13 @@ import xgboost
 from numpy.typing import NDArray
 
 from guarantee.card import Card
-from models import reference, uncertainty
+from models import assessment, reference, uncertainty
 from models.boosted import Boosted
 from models.bundle import Bundle
 from models.cohorts import Cohort
 from models.errors import ModelsError
-from models.evaluation import Evaluation, evaluate
 from models.predictor import Predictor
 from models.reference import Reference
-from models.uncertainty import Calibration
 
 # Steps of training done so far, and in all.
 Progress = Callable[[int, int], None]
@@ -39,6 +37,10 @@ class Parameters:
 
     Attributes:
         folds: Of cross-validation, at least 2.
+        site_folds: Parts that hospitals are dealt into, each judged by a model of the others,
+            where hospitals are known; 0 for none.
+        forward_parts: Parts of the later cases, each judged by a model of all before it, where
+            dates are known; 0 for none.
         held_out_share: Of each label's patients; at least one where a label has three or more.
         threads: Processor threads, over all folds; None for one a core.
     """
@@ -53,6 +55,8 @@ class Parameters:
     colsample_bynode: float = 1.0
     seed: int = 0
     folds: int = 5
+    site_folds: int = 3
+    forward_parts: int = 3
     held_out_share: float = 0.1
     threads: int | None = None
 
@@ -117,8 +121,8 @@ def train(
 ) -> Training:
     """Train the model that `card` describes, and measure it.
 
-    1. Hold out a part, by patient.  2. Train one model a fold and one on everything else.
-    3. Calibrate on the folds' margins.  4. Measure, each fold calibrated on the others.
+    1. Hold out a part, by patient.  2. Train one model a fold, one for each part of hospitals and
+    of time, and one on everything.  3. Calibrate on the folds' margins.  4. Measure.
     5. Keep what monitoring needs of the cohort.
 
     Args:
@@ -135,27 +139,32 @@ def train(
     kept, truth = cohort.take(parts.train), truth[parts.train]
     groups = kept.groups()
     folds, notes = _folds(kept, groups, parameters)
+    planned = assessment.plan(
+        kept, folds, site_folds=parameters.site_folds, forward_parts=parameters.forward_parts,
+        seed=parameters.seed,
+    )  # fmt: skip
     # 2.
-    runs = [(np.flatnonzero(folds != fold), fold) for fold in range(int(folds.max()) + 1)]
     *predictors, predictor = (learn or boost)(
-        kept.profiles, truth, [*(rows for rows, _ in runs), np.arange(len(truth))],
+        kept.profiles, truth, [*(part.train for part in planned.parts), np.arange(len(truth))],
         classes=len(labels), parameters=parameters, progress=progress,
     )  # fmt: skip
+    said = [
+        fitted.margins(kept.profiles[part.test])
+        for part, fitted in zip(planned.parts, predictors, strict=True)
+    ]
     # 3.
     margins = np.empty((len(truth), len(labels)), dtype=np.float32)
     shares = np.empty(len(truth))
-    for (rows, fold), fold_predictor in zip(runs, predictors, strict=True):
-        tested = folds == fold
-        margins[tested] = fold_predictor.margins(kept.profiles[tested])
-        shares[tested] = reference.outside_share(
-            reference.quantiles_of(kept.profiles[rows]), kept.profiles[tested]
+    for part, of_fold in zip(planned.by_patient, said, strict=False):
+        margins[part.test] = of_fold
+        shares[part.test] = reference.outside_share(
+            reference.quantiles_of(kept.profiles[part.train]), kept.profiles[part.test]
         )
     calibration = uncertainty.fit(margins, truth)
     # 4.
-    evaluation = _evaluate(
-        margins, truth, folds, labels=labels, groups=groups, notes=notes,
-        patients=None if kept.patients is None else len(set(kept.patients)),
-        held_out_cases=len(parts.held_out), seed=parameters.seed,
+    evaluation = assessment.assess(
+        planned, kept, truth, said, labels=labels,
+        held_out_cases=len(parts.held_out), seed=parameters.seed, notes=notes,
     )  # fmt: skip
     # 5.
     return Training(
@@ -303,33 +312,6 @@ class _Rounds(xgboost.callback.TrainingCallback):
             if self._progress is not None:
                 self._progress(self._done, self._total)
         return False
-
-
-def _evaluate(
-    margins: NDArray[np.float32],
-    truth: NDArray[np.intp],
-    folds: NDArray[np.intp],
-    *,
-    labels: Sequence[str],
-    groups: NDArray[np.intp],
-    patients: int | None,
-    held_out_cases: int,
-    seed: int,
-    notes: tuple[str, ...],
-) -> Evaluation:
-    probabilities = np.empty(margins.shape)
-    in_set = np.zeros(margins.shape, dtype=np.bool_)
-    for fold in range(int(folds.max()) + 1):
-        # A calibration fitted on the very cases it is measured on would flatter itself.
-        tested = np.flatnonzero(folds == fold)
-        others: Calibration = uncertainty.fit(margins[folds != fold], truth[folds != fold])
-        probabilities[tested] = others.probabilities(margins[tested])
-        for place in tested:
-            in_set[place, others.prediction_set(probabilities[place])] = True
-    return evaluate(
-        probabilities, truth, in_set, labels=labels, groups=groups, patients=patients,
-        folds=int(folds.max()) + 1, seed=seed, held_out_cases=held_out_cases, notes=notes,
-    )  # fmt: skip
 
 
 def _reference(

@@ -1,0 +1,158 @@
+"""A training judged: by patient, in hospitals it has not seen, and forward in time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models import splits, uncertainty
+from models.cohorts import Cohort
+from models.errors import ModelsError
+from models.evaluation import Answers, Evaluation, Judged, Undefined, judge
+from models.splits import Apart
+from models.uncertainty import Calibration
+
+
+class Unjudgeable(ModelsError):
+    """No fold can be judged; the message says why. Add cases of its labels."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The models to fit so that a training can be judged.
+
+    Attributes:
+        by_patient: Every case in one part.
+    """
+
+    by_patient: tuple[Apart, ...]
+    by_site: tuple[Apart, ...] | Undefined
+    forward: tuple[Apart, ...] | Undefined
+
+    @property
+    def parts(self) -> tuple[Apart, ...]:
+        """All of them, in the order in which `assess` takes their margins."""
+        harder = [parts for parts in (self.by_site, self.forward) if isinstance(parts, tuple)]
+        return sum(harder, self.by_patient)
+
+
+def plan(
+    cohort: Cohort, folds: NDArray[np.intp], *, site_folds: int, forward_parts: int, seed: int
+) -> Plan:
+    """What to fit.
+
+    Args:
+        folds: (n,), the fold in which each case is tested, from 0; a patient's is the same.
+        site_folds: Into how many parts hospitals are dealt; 0 for none.
+        forward_parts: Into how many parts the later cases are cut; 0 for none.
+    """
+    not_asked = Undefined(reason="it was not asked for when the model was trained")
+    return Plan(
+        by_patient=tuple(
+            Apart(
+                name=f"{fold + 1}",
+                train=np.flatnonzero(folds != fold),
+                test=np.flatnonzero(folds == fold),
+            )
+            for fold in range(int(folds.max()) + 1)
+        ),
+        by_site=splits.sites_left_out(cohort, folds=site_folds, seed=seed)
+        if site_folds
+        else not_asked,
+        forward=splits.forward(cohort, parts=forward_parts) if forward_parts else not_asked,
+    )
+
+
+def assess(
+    planned: Plan,
+    cohort: Cohort,
+    truth: NDArray[np.intp],
+    margins: Sequence[NDArray[np.floating]],
+    *,
+    labels: Sequence[str],
+    held_out_cases: int,
+    seed: int,
+    notes: tuple[str, ...],
+) -> Evaluation:
+    """Figures of the models fitted as planned.
+
+    Each fold is calibrated on the other folds, since its own cases would flatter it; a model of
+    other hospitals, or of the past, as it would be in use: on the folds' answers to the cases
+    that it was fitted on.
+
+    Args:
+        truth: (n,), class indices.
+        margins: For each of `planned.parts`, (n_test, n_classes).
+
+    Raises:
+        Unjudgeable: No case has a label that its fold's model was trained on.
+    """
+    said = dict(zip(map(id, planned.parts), margins, strict=True))
+    folds = np.empty((len(truth), len(labels)))
+    for part in planned.by_patient:
+        folds[part.test] = said[id(part)]
+
+    def judged(parts: tuple[Apart, ...], groups: NDArray[np.intp]) -> Judged | Undefined:
+        calibrations = [uncertainty.fit(folds[part.train], truth[part.train]) for part in parts]
+        answers = _answers(
+            cohort, parts, [said[id(part)] for part in parts], calibrations,
+            truth=truth, groups=groups,
+        )  # fmt: skip
+        return judge(answers, labels=labels, seed=seed)
+
+    patients = cohort.groups()
+    by_patient = judged(planned.by_patient, patients)
+    if isinstance(by_patient, Undefined):
+        raise Unjudgeable(by_patient.reason)
+    sites = np.unique(np.array(cohort.sites or cohort.ids), return_inverse=True)[1]
+    return Evaluation(
+        **dict(by_patient),
+        folds=len(planned.by_patient),
+        seed=seed,
+        held_out_cases=held_out_cases,
+        by_site=judged(planned.by_site, sites)
+        if isinstance(planned.by_site, tuple)
+        else planned.by_site,
+        forward=judged(planned.forward, patients)
+        if isinstance(planned.forward, tuple)
+        else planned.forward,
+        notes=(
+            *notes,
+            f"prediction sets aim at {uncertainty.COVERAGE:.0%} coverage over all cases",
+        ),
+    )
+
+
+def _answers(
+    cohort: Cohort,
+    parts: Sequence[Apart],
+    margins: Sequence[NDArray[np.floating]],
+    calibrations: Sequence[Calibration],
+    *,
+    truth: NDArray[np.intp],
+    groups: NDArray[np.intp],
+) -> Answers:
+    rows = np.concatenate([part.test for part in parts])
+    places = np.repeat(np.arange(len(parts)), [len(part.test) for part in parts])
+    probabilities = np.concatenate(
+        [
+            calibration.probabilities(said)
+            for calibration, said in zip(calibrations, margins, strict=True)
+        ]
+    )
+    in_set = np.zeros(probabilities.shape, dtype=np.bool_)
+    for row, place in enumerate(places):
+        in_set[row, calibrations[int(place)].prediction_set(probabilities[row])] = True
+    return Answers(
+        probabilities=probabilities,
+        truth=truth[rows],
+        in_set=in_set,
+        groups=groups[rows],
+        part=places,
+        parts=[(part.name, truth[part.train]) for part in parts],
+        patients=None if cohort.patients is None else cohort.groups()[rows],
+        traits={
+            name: [words[row] for row in rows] for name, words in splits.traits_of(cohort).items()
+        },
+    )
