@@ -5,6 +5,7 @@ the log as a SQLite file whatever database it came from, folders of the home fol
 `digests.json` at the end holds the SHA-256 of each. A file that is cut short has no such end.
 """
 
+import errno
 import hashlib
 import io
 import os
@@ -18,7 +19,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import IO, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from sqlalchemy import Connection, func, select
 
 from guarantee.appending import Draft
@@ -44,6 +45,16 @@ _DATABASE: Final = "ledger.db"
 _DIGESTS: Final = "digests.json"
 _SQLITE: Final = b"SQLite format 3\x00"
 _CHUNK: Final = 1 << 20
+_MOST_DIGESTS: Final = 256 << 20
+"""Bytes; each file of the home takes about 150."""
+_NAMES_AT_FAULT: Final = {
+    errno.EEXIST,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.EINVAL,
+    errno.EILSEQ,
+}
 
 Bar = Callable[[str], AbstractContextManager[Progress]]
 """A progress bar with that title; told how many of how many are done."""
@@ -76,7 +87,7 @@ class Manifest(BaseModel):
         keys: Whether the home's keys are inside.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     format: Literal["garant backup 1"] = _FORMAT
     origin: str
@@ -85,7 +96,7 @@ class Manifest(BaseModel):
     verifier_key: str
     taken: datetime
     expires: date
-    mlflow: str
+    mlflow: str = Field(pattern=r"^/[^\x00]*$")
     keys: bool
 
 
@@ -360,34 +371,33 @@ def _add_live(archive: _Archive, name: str, path: Path, scratch: Path) -> None:
 def unpack(file: Path, folder: Path, progress: Progress) -> Manifest:
     """Lay a backup's content out in an empty folder, each file checked against its digest.
 
-    That only shows that the file is what was written; whether its log can be believed is
-    `guarantee.verify`'s to say.
+    Whatever the archive says, nothing is written outside the folder, nor over a file in it, nor
+    more bytes than the archive has. That the content is what was written says nothing yet of
+    whether its log can be believed: that is `guarantee.verify`'s to say.
 
     Raises:
         MalformedBackup: The file is no backup, or was cut short or altered.
         OSError: The folder cannot be written.
     """
-    try:
-        with file.open("rb") as opened, tarfile.open(fileobj=opened, mode="r|") as tar:
-            manifest = Manifest.model_validate_json(_small(tar, _MANIFEST))
-            total = file.stat().st_size
-            found: dict[str, str] = {}
-            stated: dict[str, str] | None = None
-            while (member := tar.next()) is not None:
-                if stated is not None:
-                    raise MalformedBackup(f"{file}: {member.name} follows the end")
-                source = tar.extractfile(member) if member.isreg() else None
-                if source is None:
-                    raise MalformedBackup(f"{file}: {member.name} is no plain file")
-                if member.name == _DIGESTS:
-                    stated = TypeAdapter(dict[str, str]).validate_json(source.read())
-                else:
-                    found[member.name] = _lay(source, _place(folder, member.name))
-                progress(member.offset_data + member.size, total)
-    except (tarfile.TarError, ValidationError, EOFError) as error:
-        raise MalformedBackup(f"{file} is no backup, or was cut short or altered") from error
+    with _archive(file) as tar:
+        manifest = Manifest.model_validate_json(_small(tar, _MANIFEST))
+        total = file.stat().st_size
+        found: dict[str, str] = {}
+        stated: dict[str, str] | None = None
+        while (member := tar.next()) is not None:
+            if stated is not None:
+                raise MalformedBackup(f"{file}: {member.name!r} follows the end")
+            if member.name == _DIGESTS:
+                digests = _content(tar, member, most=_MOST_DIGESTS).read()
+                stated = TypeAdapter(dict[str, str]).validate_json(digests)
+            else:
+                place = _place(folder, member.name)
+                found[member.name] = _lay(_content(tar, member), place)
+            progress(member.offset_data + member.size, total)
     if stated is None or stated.keys() - {_MANIFEST} != found.keys() or _DATABASE not in found:
         raise MalformedBackup(f"{file} was cut short or altered: files are missing")
+    if manifest.keys != any(name.startswith("keys/") for name in found):
+        raise MalformedBackup(f"{file} was altered: it says otherwise whether keys are inside")
     altered = sorted(name for name, digest in found.items() if stated[name] != digest)
     if altered:
         raise MalformedBackup(f"{file} was altered: {', '.join(altered[:5])}")
@@ -400,33 +410,73 @@ def read_manifest(file: Path) -> Manifest:
     Raises:
         MalformedBackup: The file is no backup.
     """
+    with _archive(file) as tar:
+        return Manifest.model_validate_json(_small(tar, _MANIFEST))
+
+
+@contextmanager
+def _archive(file: Path) -> Iterator[tarfile.TarFile]:
+    """A backup's tar, read from its start to its end.
+
+    Raises:
+        MalformedBackup: It cannot be read, or what is in it is not what is expected.
+    """
     try:
-        with file.open("rb") as opened, tarfile.open(fileobj=opened, mode="r|") as tar:
-            return Manifest.model_validate_json(_small(tar, _MANIFEST))
-    except (tarfile.TarError, ValidationError, OSError) as error:
-        raise MalformedBackup(f"{file} cannot be read, or is no backup") from error
+        opened = file.open("rb")
+    except OSError as error:
+        raise MalformedBackup(f"{file} cannot be read: {error.strerror}") from error
+    with opened:
+        try:
+            with tarfile.open(fileobj=opened, mode="r|") as tar:
+                yield tar
+        # tarfile lets through what int() and decode() say of a header's fields.
+        except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
+            raise MalformedBackup(f"{file} is no backup, or was cut short or altered") from error
 
 
 def _small(tar: tarfile.TarFile, name: str) -> bytes:
     member = tar.next()
-    source = tar.extractfile(member) if member is not None and member.isreg() else None
-    if member is None or source is None or member.name != name or member.size > _CHUNK:
+    if member is None or member.name != name:
         raise MalformedBackup(f"this is no backup: it does not begin with {name}")
-    return source.read()
+    return _content(tar, member, most=_CHUNK).read()
+
+
+def _content(
+    tar: tarfile.TarFile, member: tarfile.TarInfo, *, most: int | None = None
+) -> IO[bytes]:
+    """A member's bytes, which it must have as a plain file: no link, device, or file with holes."""
+    source = tar.extractfile(member) if member.type == tarfile.REGTYPE else None
+    if source is None or member.issparse():
+        raise MalformedBackup(f"a backup holds plain files, and {member.name!r} is none")
+    if member.size < 0 or (most is not None and member.size > most):
+        raise MalformedBackup(f"no backup's {member.name!r} has {member.size} bytes")
+    return source
 
 
 def _place(folder: Path, name: str) -> Path:
+    """Where a file goes: the database, or a file somewhere in one of the home's folders.
+
+    What was signed of a log that ended is in no backup, and would be held against the new one.
+    """
     path = PurePosixPath(name)
-    allowed = name == _DATABASE or (path.parts[:1] and path.parts[0] in FOLDERS)
-    if not allowed or path.is_absolute() or ".." in path.parts:
+    plain = str(path) == name and ".." not in path.parts
+    inside = path.parts[1:] and path.parts[0] in FOLDERS
+    if name != _DATABASE and not (plain and inside and not name.startswith(f"keys/{KEPT_FILE}")):
         raise MalformedBackup(f"a backup holds no {name!r}")
     return folder / path
 
 
 def _lay(source: IO[bytes], path: Path) -> str:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno in _NAMES_AT_FAULT:
+            raise MalformedBackup(
+                f"{path.name!r}, or its folder, is in the backup twice, or cannot be"
+            ) from error
+        raise
     digest = hashlib.sha256()
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(handle, "wb") as target:
         while data := source.read(_CHUNK):
             digest.update(data)

@@ -151,7 +151,7 @@ def restore(
             _bring_keys(home, prepared, manifest)
             # 3.
             with bar("verifying the backup") as progress:
-                _verify(prepared, progress)
+                _verify(prepared, manifest, progress)
             # 4.
             lost, shared = _compare(prepared, there, force=force)
             # 5.
@@ -246,13 +246,25 @@ def _bring_keys(home: Home, prepared: Home, manifest: Manifest) -> None:
         )
 
 
-def _verify(prepared: Home, progress: Callable[[int, int | None], None]) -> None:
+def _verify(
+    prepared: Home, manifest: Manifest, progress: Callable[[int, int | None], None]
+) -> None:
+    """Believe the backup's log once it verifies, and is the one that the backup says it is."""
     report = verify_home(prepared, progress)
     if not report.verified:
         first = "; ".join(str(finding) for finding in report.findings[:3])
         raise BackupNotVerified(
             f"the backup's log does not verify, {len(report.findings)} findings: {first}"
         )
+    with closing(Reader.open(prepared.database)) as reader, reader.reading() as connection:
+        log = standing(connection)
+    inside = (log.origin, log.size, log.root.hex(), _public(prepared))
+    stated = (manifest.origin, manifest.size, manifest.root, manifest.verifier_key)
+    for what, said, is_there in zip(("origin", "size", "root", "key"), stated, inside, strict=True):
+        if said != is_there:
+            raise BackupNotVerified(
+                f"the backup says that its log's {what} is {said}, and it is {is_there}"
+            )
 
 
 def _compare(prepared: Home, there: _LogThere, *, force: bool) -> tuple[dict[RecordType, int], int]:

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import itertools
+import json
 import multiprocessing
 import os
 import random
@@ -14,6 +15,7 @@ import tarfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from multiprocessing.queues import SimpleQueue as Queue
 from pathlib import Path
@@ -29,6 +31,7 @@ from guarantee.backup import (
     Taken,
     read_manifest,
     take_backup,
+    unpack,
 )
 from guarantee.bodies import (
     BackupTaken,
@@ -434,6 +437,182 @@ def test_a_backup_cut_short_or_altered_is_refused_and_changes_nothing(
             restore(clinic.home, strange, identify=by_operator, force=True)
     assert not (tmp_path / "outside").exists()
     assert everything(clinic.home.path) == before
+
+
+def _member(name: str, data: bytes = b"", **facts: object) -> tuple[tarfile.TarInfo, bytes]:
+    member = tarfile.TarInfo(name)
+    member.size = len(data)
+    for fact, value in facts.items():
+        setattr(member, fact, value)
+    return member, data
+
+
+_ELSEWHERE = "/tmp/outside-of-every-home"  # noqa: S108  # must never be made
+ODD_MEMBERS: dict[str, list[tuple[tarfile.TarInfo, bytes]]] = {
+    "an absolute path": [_member("/keys/master.key", b"x")],
+    "a path upwards": [_member("keys/../../outside", b"x")],
+    "a path that goes up and comes back": [_member("keys/../keys/more", b"x")],
+    "a symbolic link": [_member("keys/link", type=tarfile.SYMTYPE, linkname=_ELSEWHERE)],
+    "a link, and a file through it": [
+        _member("mlflow/link", type=tarfile.SYMTYPE, linkname="/tmp"),  # noqa: S108
+        _member("mlflow/link/outside-of-every-home", b"x"),
+    ],
+    "a hard link": [_member("keys/link", type=tarfile.LNKTYPE, linkname="keys/master.key")],
+    "a character device": [_member("keys/null", type=tarfile.CHRTYPE, devmajor=1, devminor=3)],
+    "a block device": [_member("keys/disk", type=tarfile.BLKTYPE, devmajor=8)],
+    "a pipe": [_member("keys/pipe", type=tarfile.FIFOTYPE)],
+    "a folder": [_member("keys/more", type=tarfile.DIRTYPE)],
+    "a contiguous file": [_member("keys/more", b"x", type=tarfile.CONTTYPE)],
+    "a file with holes, of an exabyte": [
+        _member(
+            "keys/more",
+            b"1\n0\n0\n".ljust(512, b"\0"),
+            pax_headers={
+                "GNU.sparse.major": "1",
+                "GNU.sparse.minor": "0",
+                "GNU.sparse.name": "keys/more",
+                "GNU.sparse.realsize": str(1 << 60),
+            },
+        )
+    ],
+    "a size that the archive does not have": [_member("keys/more", size=1 << 40)],
+    "a size below zero": [_member("keys/more", size=-512)],
+    "the same file twice": [_member("mlflow/a", b"x"), _member("mlflow/a", b"x")],
+    "the database twice": [_member("ledger.db", b"x")],
+    "a file where a folder is": [_member("mlflow/a/b", b"x"), _member("mlflow/a", b"x")],
+    "a folder where a file is": [_member("mlflow/a", b"x"), _member("mlflow/a/b", b"x")],
+    "a folder's name for a file": [_member("mlflow", b"x")],
+    "another name for the same file": [_member("mlflow/./a", b"x")],
+    "slashes enough": [_member("mlflow//a", b"x")],
+    "an unknown file": [_member("home.lock", b"x")],
+    "a log beside the database": [_member("ledger.db-wal", b"x")],
+    "what was signed": [_member("keys/ledger.signed", b"x")],
+    "no name": [_member("", b"x")],
+    "a name too long for any disk": [_member("mlflow/" + "n" * 300, b"x")],
+    "a second manifest": [_member("backup.json", b"{}")],
+}
+
+
+@pytest.fixture(scope="module")
+def taken_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("taken")
+    clinic = Clinic.founded(folder / "home")
+    backed_up(clinic, folder / "garant.tar")
+    clinic.ledger.close()
+    return folder / "garant.tar"
+
+
+def with_members(taken: Path, changed: Path, odd: list[tuple[tarfile.TarInfo, bytes]]) -> None:
+    """Write a backup with more members, and their digests."""
+    with tarfile.open(taken) as source:
+        members = [(one, (source.extractfile(one) or io.BytesIO()).read()) for one in source]
+    stated = json.loads(members[-1][1])
+    for member, data in odd:
+        stated[member.name] = hashlib.sha256(data).hexdigest()
+    end = _member("digests.json", json.dumps(stated).encode())
+    with changed.open("wb") as out:
+        for member, data in [*members[:-1], *odd, end]:
+            # By hand: `addfile` would write as many bytes as the size says.
+            blocks = -(-len(data) // 512) * 512
+            out.write(member.tobuf(tarfile.PAX_FORMAT) + data.ljust(blocks, b"\0"))
+        out.write(bytes(10240))
+
+
+def test_a_plain_file_more_in_a_folder_of_the_home_is_restored(
+    taken_once: Path, tmp_path: Path
+) -> None:
+    with_members(taken_once, tmp_path / "changed.tar", [_member("mlflow/a/b", b"x")])
+    restore(Home(tmp_path / "home"), tmp_path / "changed.tar")
+    assert (tmp_path / "home/mlflow/a/b").read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("odd", ODD_MEMBERS.values(), ids=ODD_MEMBERS.keys())
+def test_an_archive_with_an_odd_member_is_no_backup_and_writes_nothing(
+    taken_once: Path, tmp_path: Path, odd: list[tuple[tarfile.TarInfo, bytes]]
+) -> None:
+    changed = tmp_path / "changed.tar"
+    with_members(taken_once, changed, odd)
+    home = Home(tmp_path / "home")
+    with pytest.raises(MalformedBackup):
+        restore(home, changed)
+    assert everything(home.path) == {}
+    assert {path.name for path in tmp_path.iterdir()} == {"home", "changed.tar"}
+    assert not Path(_ELSEWHERE).exists()
+
+
+def test_any_byte_of_a_tar_s_headers_may_be_altered_and_nothing_else_is_raised(
+    taken_once: Path, tmp_path: Path
+) -> None:
+    whole = taken_once.read_bytes()
+    with tarfile.open(taken_once) as tar:
+        headers = [member.offset for member in tar]
+    draw = random.Random(11)
+    altered = tmp_path / "altered.tar"
+    for turn in range(300):
+        changed = bytearray(whole)
+        for _ in range(1 + turn % 3):
+            at = draw.choice(headers) + draw.randrange(512)
+            changed[at] = draw.choice((0, 0x20, 0x30, 0x78, 0x80, 0xFF, draw.randrange(256)))
+        for header in headers if turn % 2 else ():
+            # With a checksum that fits, so that the field itself is what is odd.
+            block = changed[header : header + 512]
+            total = sum(block[:148]) + 8 * 0x20 + sum(block[156:])
+            changed[header + 148 : header + 156] = b"%06o\0 " % total
+        altered.write_bytes(changed)
+        folder = tmp_path / f"unpacked-{turn}"
+        folder.mkdir()
+        with suppress(MalformedBackup):
+            unpack(altered, folder, lambda _done, _all: None)
+        shutil.rmtree(folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["altered.tar"]
+
+
+@pytest.mark.parametrize(
+    ("fact", "value", "error"),
+    [
+        ("origin", "garant.local/another", BackupNotVerified),
+        ("size", 3, BackupNotVerified),
+        ("root", "ab" * 32, BackupNotVerified),
+        ("verifier_key", "garant.local/another+00000000+AAAA", BackupNotVerified),
+        ("keys", False, MalformedBackup),
+        ("keys", "yes", MalformedBackup),
+        ("size", -1, MalformedBackup),
+        ("size", 3.5, MalformedBackup),
+        ("mlflow", "somewhere", MalformedBackup),
+        ("format", "garant backup 2", MalformedBackup),
+        ("taken", "yesterday", MalformedBackup),
+        ("more", 1, MalformedBackup),
+    ],
+)
+def test_what_a_backup_says_of_itself_is_held_against_the_log_inside(
+    taken_once: Path, tmp_path: Path, fact: str, value: object, error: type[Exception]
+) -> None:
+    copied = tmp_path / "garant.tar"
+    shutil.copy(taken_once, copied)
+
+    def change(name: str, data: bytes) -> bytes:
+        if name != "backup.json":
+            return data
+        return json.dumps({**json.loads(data), fact: value}).encode()
+
+    home = Home(tmp_path / "home")
+    with pytest.raises(error):
+        restore(home, rewritten(copied, change, digests=True))
+    assert everything(home.path) == {}
+
+
+def test_one_backup_restored_twice_makes_two_houses_that_both_cite_it(
+    taken_once: Path, tmp_path: Path
+) -> None:
+    restored = [restore(Home(tmp_path / name), taken_once) for name in ("one", "other")]
+    assert restored[0].origin != restored[1].origin
+    for name, one in zip(("one", "other"), restored, strict=True):
+        check_ledger(Home(tmp_path / name))
+        with Ledger.open(Home(tmp_path / name)) as ledger:
+            (opened,) = ledger.latest(RecordType.LOG_OPENED)
+            assert ledger.open_as(opened, LogOpened).origin == one.manifest.origin
+    with pytest.raises(WouldLose, match="newer"):
+        restore(Home(tmp_path / "one"), taken_once, identify=by_operator)
 
 
 def test_a_backup_whose_log_does_not_verify_never_becomes_the_house(
