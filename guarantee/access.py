@@ -14,7 +14,15 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from guarantee.appending import Request
-from guarantee.bodies import SEALED_TYPES, Body, DecisionSigned, InferenceMade, Purpose, SampleDrawn
+from guarantee.bodies import (
+    SEALED_TYPES,
+    Body,
+    DecisionSigned,
+    InferenceMade,
+    Purpose,
+    SampleDrawn,
+    WhatIfMade,
+)
 from guarantee.card import Text
 from guarantee.custody import Holding, holding, of_subject, record_access, record_patient_access
 from guarantee.dossier import DossierView, open_dossier
@@ -84,7 +92,8 @@ def _check_cares(ledger: Ledger, actor: Actor, view: DossierView) -> None:
     carers = {
         event.recorded.header.actor
         for event in view.events
-        if event.recorded.header.type in SEALED_TYPES
+        # A simulation is no care: whoever broke the glass stays bound to its hours.
+        if event.recorded.header.type in SEALED_TYPES - {RecordType.WHAT_IF_MADE}
     }
     carers.add(ledger.find(view.information).header.actor)
     since = now_ms() - GLASS_HOURS * 3_600_000
@@ -302,7 +311,7 @@ class _Teller:
         if isinstance(body, DecisionSigned):
             return body.model_dump(mode="json", exclude={"attestation", "issuer_key"})
         facts: dict[str, JsonValue] = body.model_dump(mode="json")
-        if isinstance(body, InferenceMade):
+        if isinstance(body, InferenceMade | WhatIfMade):
             names = self._names(version) if version is not None else None
             facts["profile"] = _by_name(body.profile, names)
             facts["answer"] = {
@@ -312,6 +321,8 @@ class _Teller:
                 "base_values": _numbers(body.answer.base_values),
                 "contributions": _by_name(body.answer.contributions, names),
             }
+            if isinstance(body, WhatIfMade):
+                facts["contributions"] = _by_name(body.contributions, names)
         return facts
 
     def _person(self, pseudonym: str, role: Role) -> Person:

@@ -157,6 +157,26 @@ class ReviewLapsed(Body):
     lapse_hours: int
 
 
+class WhatIfMade(Body):
+    """What the version that answered says of the same input with some features changed.
+
+    A simulation, never an inference: it opens no dossier, and nothing is decided on it.
+
+    Attributes:
+        profile, version_digest, platform, answer: As of an inference, for the changed input.
+        label: The inference's own, towards which both are compared.
+        contributions: Base64 float32, (n_features,), of the changed input, towards `label`'s
+            margin.
+    """
+
+    profile: str
+    version_digest: str
+    platform: str
+    answer: Answer
+    label: str
+    contributions: str
+
+
 class Corrected(Body):
     """A later word on an earlier record, which stays as it is."""
 
@@ -480,6 +500,7 @@ SEALED_TYPES = frozenset(
         RecordType.PATIENT_TOLD,
         RecordType.OUTCOME_CONFIRMED,
         RecordType.REVIEW_LAPSED,
+        RecordType.WHAT_IF_MADE,
         RecordType.CORRECTED,
         RecordType.PATIENT_RECTIFIED,
     }

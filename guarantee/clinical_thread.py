@@ -57,17 +57,7 @@ def _infer(header: Header, state: State) -> None:
     if header.dossier != header.id or state.get(Dossier, header.id):
         raise UnknownDossier("an inference opens its own dossier")
     (key,) = exactly(header, 1, "the patient's information")
-    information = state.get(Information, key)
-    if information is None:
-        raise NotInformed("the patient has not been informed: PatientInformed is missing")
-    if information.step is Gate.ERASED:
-        raise Erased("the patient's records were erased")
-    if information.step is Gate.OBJECTED:
-        raise Objected("the patient objected to the use of this AI")
-    if header.model not in information.models:
-        raise NotInformed("the patient was not informed of this model: PatientInformed is missing")
-    if information.valid_until is not None and header.time > information.valid_until:
-        raise NotInformed("the information has expired: a new PatientInformed is missing")
+    _check_gate(header, state, key)
     model = model_of(header, state)
     _check_serving(model)
     if header.model_version != model.version:
@@ -79,6 +69,20 @@ def _infer(header: Header, state: State) -> None:
         information=key,
     )
     state.put(header.id, dossier, None)
+
+
+def _check_gate(header: Header, state: State, key: str) -> None:
+    information = state.get(Information, key)
+    if information is None:
+        raise NotInformed("the patient has not been informed: PatientInformed is missing")
+    if information.step is Gate.ERASED:
+        raise Erased("the patient's records were erased")
+    if information.step is Gate.OBJECTED:
+        raise Objected("the patient objected to the use of this AI")
+    if header.model not in information.models:
+        raise NotInformed("the patient was not informed of this model: PatientInformed is missing")
+    if information.valid_until is not None and header.time > information.valid_until:
+        raise NotInformed("the information has expired: a new PatientInformed is missing")
 
 
 def _check_serving(model: Model) -> None:
@@ -137,6 +141,18 @@ def _lapse(header: Header, state: State) -> None:
     state.put(key, replace(dossier, lapsed=True), dossier)
 
 
+def _simulate(header: Header, state: State) -> None:
+    """The version is the dossier's, whichever answers by now; the gate is that of answers."""
+    expect(header, outcome=("simulated",))
+    key, dossier = dossier_of(header, state)
+    if header.follows != (key,):
+        raise UnknownDossier("a simulation follows its dossier's inference, and nothing else")
+    if dossier.step is Step.WITHHELD:
+        raise StepMissing("the answer is withheld: FirstRead is missing")
+    _check_gate(header, state, dossier.information)
+    _check_serving(model_of(header, state))
+
+
 def _correct(header: Header, state: State) -> None:
     expect(header, outcome=("corrected",))
     dossier_of(header, state)
@@ -152,5 +168,6 @@ RULES: Final[dict[RecordType, Rule]] = {
     RecordType.PATIENT_TOLD: _tell,
     RecordType.OUTCOME_CONFIRMED: _confirm,
     RecordType.REVIEW_LAPSED: _lapse,
+    RecordType.WHAT_IF_MADE: _simulate,
     RecordType.CORRECTED: _correct,
 }

@@ -38,6 +38,7 @@ ROLES: Final[dict[RecordType, frozenset[Role]]] = {
     RecordType.PATIENT_TOLD: _CLINICAL,
     RecordType.OUTCOME_CONFIRMED: _CLINICAL,
     RecordType.REVIEW_LAPSED: _MONITOR,
+    RecordType.WHAT_IF_MADE: _CLINICAL,
     RecordType.CORRECTED: _CLINICAL,
     RecordType.MODEL_REGISTERED: _SCIENTIST,
     RecordType.MODEL_PROMOTED: _SCIENTIST | _COLLEGE,

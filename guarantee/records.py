@@ -32,6 +32,7 @@ class RecordType(StrEnum):
     PATIENT_TOLD = "PatientTold"
     OUTCOME_CONFIRMED = "OutcomeConfirmed"
     REVIEW_LAPSED = "ReviewLapsed"
+    WHAT_IF_MADE = "WhatIfMade"
     CORRECTED = "Corrected"
     MODEL_REGISTERED = "ModelRegistered"
     VOTE_CAST = "VoteCast"

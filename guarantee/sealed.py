@@ -11,6 +11,7 @@ from guarantee.bodies import (
     InferenceMade,
     PatientInformed,
     VoteCast,
+    WhatIfMade,
 )
 from guarantee.card import Mode
 from guarantee.findings import Progress, Report
@@ -286,6 +287,10 @@ def contradiction(header: Header, body: Body, replayed: Replayed) -> str | None:
                 return "the body says otherwise than its header whether the answer was withheld"
             if body.version_digest != replayed.digests.get(version):
                 return "the digest of what answered is not the one that was registered"
+        case WhatIfMade():
+            version = version_key(header.model or "", header.model_version or "")
+            if body.version_digest != replayed.digests.get(version):
+                return "the digest of what was simulated is not the one that was registered"
         case PatientInformed() if set(body.leaflet_sha256) != set(header.models or ()):
             return "the body names other models than its header"
         case DecisionSigned() if body.decision != header.outcome:

@@ -136,7 +136,7 @@ _TABLE: Final[dict[type[Exception], tuple[HTTPStatus, str]]] = {
 }
 # Their own words would name files of this machine; the caller cannot act on those.
 _REMEDY: Final[dict[type[Exception], str]] = {
-    NotOnTheShelf: "the version that the log promotes is not laid out; promote it again",
+    NotOnTheShelf: "the version is not laid out in this home; promote it again",
     DigestMismatch: "the version's files are not those registered; suspend the model",
     MalformedBundle: "the version's files do not make a version; suspend the model",
     InexactExplanation: "contributions do not add up to the answer; suspend the version",

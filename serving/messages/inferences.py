@@ -1,9 +1,9 @@
 """Messages about inferences: asked, answered, decided on, read back."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from guarantee.bodies import (
     AccessRecorded,
@@ -22,6 +22,11 @@ from guarantee.identity import Assurance
 from guarantee.records import RecordType
 from guarantee.situations import Step
 from serving.messages.parts import Given, Pseudonym, ReceiptGiven, RecordId, Signature, Taken
+
+_SIMULATION: Final = Text(
+    fr="Simulation, pas une inférence : aucune décision ne se prend sur elle.",
+    en="A simulation, not an inference: nothing is decided on it.",
+)
 
 
 class Question(Taken):
@@ -47,6 +52,32 @@ class Question(Taken):
     mode: Mode | None = Field(
         default=None, description="May only tighten what the card asks: withheld"
     )
+
+
+class WhatIf(Taken):
+    """Which features of an inference's input to change, for a simulation."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"features": {"hsa-mir-122": 9.5}, "removed": ["hsa-mir-200c"]}]
+        }
+    )
+
+    features: dict[str, Any] = Field(
+        default={},
+        description="Numbers by feature name, in the units of the contract, to take instead of "
+        "those of the inference",
+        json_schema_extra={"additionalProperties": {"type": "number"}},
+    )
+    removed: list[str] = Field(
+        default=[], max_length=100_000, description="Features to take as missing"
+    )
+
+    @model_validator(mode="after")
+    def _something_changes(self) -> Self:
+        if not self.features and not self.removed:
+            raise ValueError("nothing changes; name a feature in features or in removed")
+        return self
 
 
 class DecisionTaken(Taken):
@@ -119,8 +150,16 @@ class ExplanationGiven(Given):
     label: str
     margin: float = Field(description="Of the label, before calibration, in log-odds")
     base_value: float = Field(description="The margin when nothing is known of the patient")
-    top_features: tuple[FeatureWeight, ...]
+    top_features: tuple[FeatureWeight, ...] = Field(
+        description="The twenty that weigh most, for or against"
+    )
     rest: float = Field(description="What all other features contribute together")
+    speaks_for: tuple[FeatureWeight, ...] = Field(
+        description="The ten that speak most for the label, strongest first"
+    )
+    speaks_against: tuple[FeatureWeight, ...] = Field(
+        description="The ten that speak most against it, strongest first"
+    )
 
 
 class Review(Given):
@@ -146,6 +185,61 @@ class InferenceGiven(Given):
     receipt: ReceiptGiven
 
 
+class FeatureChange(Given):
+    """One feature whose value a simulation changed."""
+
+    feature: str
+    before: float | None = Field(description="None where it was missing")
+    after: float | None = Field(description="None where it is taken as missing")
+
+
+class FeatureShift(Given):
+    """One feature's part in the label's margin, before and after."""
+
+    feature: str
+    before: float
+    after: float
+    difference: float
+
+
+class Simulated(Given):
+    """One side of a simulation: the inference as it is on record, or the changed input."""
+
+    prediction: Prediction
+    explanation: ExplanationGiven = Field(description="Of the side's own label")
+    flags: tuple[str, ...]
+    missing_features: tuple[str, ...]
+
+
+class SimulationGiven(Given):
+    """What the same version says once features are changed; never an inference."""
+
+    simulation: Text = Field(default=_SIMULATION, description="What this is, and is not")
+    changed: tuple[FeatureChange, ...]
+    before: Simulated
+    after: Simulated
+    label: str = Field(description="The inference's, towards which both are compared below")
+    margin_before: float
+    margin_after: float
+    differences: tuple[FeatureShift, ...] = Field(
+        description="The twenty largest; they and `rest` add up to the margins' difference"
+    )
+    rest: float = Field(description="What all other features differ by together")
+
+
+class WhatIfGiven(SimulationGiven):
+    """A simulation whose record is durable."""
+
+    record_id: RecordId
+    index: int = Field(description="Its zero-based place in the log")
+    inference_id: RecordId
+    model: ModelNamed = Field(description="The version of the inference")
+    superseded_by: str | None = Field(
+        description="The version that answers now, where another was promoted since"
+    )
+    notice: Text | None = Field(description="Without CE marking: research, not for care")
+
+
 class DecisionGiven(Given):
     """A decision as it was signed; the token that attests it stays in the vault."""
 
@@ -162,6 +256,7 @@ Followed = (
     | PatientTold
     | OutcomeConfirmed
     | ReviewLapsed
+    | SimulationGiven
     | Corrected
     | CaseReviewed
     | AccessRecorded

@@ -12,7 +12,6 @@ from guarantee.identity import Role
 from guarantee.ledger import Ledger
 from guarantee.logged import Recorded
 from guarantee.pseudonyms import Actor
-from serving.inference import instant
 from serving.messages.college import (
     Announced,
     Ballot,
@@ -30,6 +29,7 @@ from serving.messages.college import (
 from serving.messages.parts import PayloadGiven, RecordId, StepRecorded
 from serving.received import ReceivedRoute
 from serving.rest.frame import ANYONE, CREATED, REFUSALS, ActingMember, Name, TheHouse, only
+from serving.shown import instant
 
 router = APIRouter(prefix="/v1", tags=["college"], responses=REFUSALS, route_class=ReceivedRoute)
 DrawId = Annotated[RecordId, Path(description="The announcement's id")]

@@ -11,7 +11,7 @@ from guarantee.access import PatientReport, patient_access, read_dossier
 from guarantee.bodies import BreakGlass
 from guarantee.versions import RegisteredVersion
 from models.errors import ModelsError
-from serving import inference
+from serving import shown
 from serving.house import House
 from serving.messages.inferences import DossierGiven
 from serving.messages.parts import StepRecorded
@@ -100,4 +100,4 @@ def break_glass(by: ActingClinician, inference_id: InferenceId, broken: BreakGla
     It opens the dossier to you for 24 hours. The college and the patient see it.
     """
     by.once(partial(custody.break_glass, dossier=inference_id, ground=broken.ground))
-    return inference.whole(by.house, read_dossier(by.ledger, by.actor, dossier=inference_id))
+    return shown.whole(by.house, read_dossier(by.ledger, by.actor, dossier=inference_id))

@@ -10,8 +10,7 @@ from guarantee.access import read_dossier
 from guarantee.bodies import Corrected, FirstRead, OutcomeConfirmed, PatientTold
 from guarantee.identity import Caller, Role
 from guarantee.situations import Step
-from serving import inference
-from serving.inference import instant
+from serving import inference, shown, what_if
 from serving.messages.inferences import (
     DecisionTaken,
     DossierGiven,
@@ -19,6 +18,8 @@ from serving.messages.inferences import (
     Question,
     ReplayGiven,
     Waiting,
+    WhatIf,
+    WhatIfGiven,
 )
 from serving.messages.parts import PayloadGiven, ReceiptGiven, StepRecorded
 from serving.received import ReceivedRoute
@@ -43,7 +44,7 @@ def ask(by: ActingClinician, name: Name, question: Question) -> InferenceGiven:
     recorded = by.once(
         partial(inference.ask, loaded=by.house.versions, name=name, question=question)
     )
-    return inference.given(by.house, recorded.id)
+    return shown.given(by.house, recorded.id)
 
 
 @router.get("/inferences/{inference_id}")
@@ -53,7 +54,7 @@ def show_inference(by: Reading, inference_id: InferenceId) -> DossierGiven:
     For clinicians who took part in it, or broke the glass; with a purpose, which is recorded,
     for the college where the case was drawn, and for the data protection officer.
     """
-    return inference.whole(by.house, by.dossier(inference_id))
+    return shown.whole(by.house, by.dossier(inference_id))
 
 
 @router.get("/inferences/{inference_id}/receipt", dependencies=ENTITLED)
@@ -67,6 +68,20 @@ def show_receipt(house: TheHouse, inference_id: InferenceId) -> ReceiptGiven:
 def replay(by: Reading, inference_id: InferenceId) -> ReplayGiven:
     """The same version on the stored input; for those who may read the dossier, as they may."""
     return inference.replay(by.house, by.dossier(inference_id))
+
+
+@router.post("/inferences/{inference_id}/what-if", status_code=CREATED)
+def ask_what_if(by: ActingClinician, inference_id: InferenceId, changes: WhatIf) -> WhatIfGiven:
+    """Ask the version that answered about the same input with features changed.
+
+    A simulation, not an inference: nothing is decided on it. Its record is durable before you
+    read it. For those who may read the dossier, while nothing is withheld on that patient.
+    """
+    view = read_dossier(by.ledger, by.actor, dossier=inference_id)
+    recorded = by.once(
+        partial(what_if.simulate, loaded=by.house.versions, view=view, changes=changes)
+    )
+    return shown.simulated(by.house, view, recorded)
 
 
 @router.post("/inferences/{inference_id}/first-read", status_code=CREATED)
@@ -157,7 +172,7 @@ def show_worklist(house: TheHouse) -> list[Waiting]:
             version=one.model_version,
             next="first-read" if one.step is Step.WITHHELD else "decision",
             lapsed=one.lapsed,
-            asked=instant(house.ledger.find(key).header.time),
+            asked=shown.instant(house.ledger.find(key).header.time),
         )
         for key, one in dossier.waiting(house.ledger)
     ]

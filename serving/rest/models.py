@@ -11,7 +11,6 @@ from guarantee.identity import Role
 from guarantee.leaflet import leaflet, leaflet_digest
 from guarantee.refusals import NotServing
 from guarantee.versions import ModelStanding, RegisteredVersion
-from serving.inference import instant
 from serving.messages.models import (
     ContractGiven,
     LeafletGiven,
@@ -32,6 +31,7 @@ from serving.rest.frame import (
     TheHouse,
     acting,
 )
+from serving.shown import instant
 
 router = APIRouter(
     prefix="/v1/models", tags=["models"], responses=REFUSALS, route_class=ReceivedRoute

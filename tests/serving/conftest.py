@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from guarantee import college, versions
+from guarantee.card import Card
 from guarantee.home import Home
 from guarantee.identity import Caller, Profession, Role
 from guarantee.ledger import Ledger
@@ -48,31 +49,41 @@ def token(issuer: Issuer, role: Role, subject: str | None = None) -> str:
 
 def establish(home: Home, folder: Path) -> None:
     """Two models in the home, approved and promoted: one that shows, one that withholds."""
-    cohort = cohort_of(LABELS)
-    issuer = Issuer.open(home)
-
     with Ledger.open(home) as ledger:
-
-        def actor(subject: str, role: Role) -> Actor:
-            return ledger.people.actor(Caller(issuer=issuer.name, subject=subject, role=role))
-
-        scientist = actor("scientist", Role.DATA_SCIENTIST)
-        members = {seat: actor(f"member-{seat}", Role.COLLEGE) for seat in list(Profession)[:3]}
-        for seat, member in members.items():
+        for seat, member in _members(home, ledger).items():
             college.appoint(ledger, member, member=member, profession=seat)
-        for name in (MODEL, WITHHELD_MODEL):
-            card = card_of(LABELS, name)
-            if name == WITHHELD_MODEL:
-                card = card.model_validate({**card.model_dump(), "least_mode": "withheld"})
-            training = train(cohort, card, Parameters(rounds=10, threads=1))
-            digest = bundle.write(training.bundle, folder / name)
-            versions.register_model(
-                ledger, scientist, card=card, version="1", digest=digest, run="run"
-            )
-            shelf.lay(home, folder / name, name=name, version="1", digest=digest)
-            for member in members.values():
-                college.vote(ledger, member, name=name, version="1", in_favour=True)
-            versions.promote(ledger, scientist, name=name, version="1")
+    for name in (MODEL, WITHHELD_MODEL):
+        card = card_of(LABELS, name)
+        if name == WITHHELD_MODEL:
+            card = card.model_validate({**card.model_dump(), "least_mode": "withheld"})
+        promoted(home, folder, card)
+
+
+def promoted(home: Home, folder: Path, card: Card, *, version: str = "1", rounds: int = 10) -> None:
+    """One more version in the home, trained, registered, approved, laid out and promoted."""
+    training = train(cohort_of(LABELS), card, Parameters(rounds=rounds, threads=1))
+    files = folder / f"{card.name}-{version}"
+    digest = bundle.write(training.bundle, files)
+    with Ledger.open(home) as ledger:
+        scientist = _actor(home, ledger, "scientist", Role.DATA_SCIENTIST)
+        versions.register_model(
+            ledger, scientist, card=card, version=version, digest=digest, run="run"
+        )
+        shelf.lay(home, files, name=card.name, version=version, digest=digest)
+        for member in _members(home, ledger).values():
+            college.vote(ledger, member, name=card.name, version=version, in_favour=True)
+        versions.promote(ledger, scientist, name=card.name, version=version)
+
+
+def _members(home: Home, ledger: Ledger) -> dict[Profession, Actor]:
+    return {
+        seat: _actor(home, ledger, f"member-{seat}", Role.COLLEGE) for seat in list(Profession)[:3]
+    }
+
+
+def _actor(home: Home, ledger: Ledger, subject: str, role: Role) -> Actor:
+    issuer = Issuer.open(home)
+    return ledger.people.actor(Caller(issuer=issuer.name, subject=subject, role=role))
 
 
 def free_port() -> int:
@@ -198,10 +209,12 @@ def informed(clinician: httpx.Client, *models: str) -> str:
     return str(given.json()["information_id"])
 
 
-def asked(clinician: httpx.Client, model: str = MODEL) -> dict[str, Any]:
+def asked(
+    clinician: httpx.Client, model: str = MODEL, features: dict[str, float] = FEATURES
+) -> dict[str, Any]:
     given = clinician.post(
         f"/v1/models/{model}/inferences",
-        json={"information_id": informed(clinician, model), "features": FEATURES},
+        json={"information_id": informed(clinician, model), "features": features},
     )
     assert given.status_code == 201, given.text
     answer: dict[str, Any] = given.json()
