@@ -1,5 +1,6 @@
 """Pictures of an evaluation as SVG: aggregates alone, in French and in English at once."""
 
+import math
 from collections.abc import Sequence
 from html import escape
 from typing import Final
@@ -48,7 +49,7 @@ def _svg(width: float, height: float, fr: str, en: str, parts: Sequence[str]) ->
 
 
 _SIDE: Final = 260
-_LEFT: Final = 46
+_LEFT: Final = 56
 _TOP: Final = 12
 
 
@@ -101,7 +102,9 @@ def reliability(bins: Sequence[ReliabilityBin]) -> str:
 
 def risk_against_coverage(points: Sequence[RiskPoint]) -> str:
     """Share of wrong answers with its interval, where only the surest cases are answered."""
-    highest = max(0.05, *(point.risk.high for point in points[len(points) // 4 :]), 0.05)
+    # The surest cases are few, so their intervals are wide: they may leave the picture.
+    steep = max([0.05, *(point.risk.high for point in points[len(points) // 4 :])])
+    highest = math.ceil(20 * steep) / 20
 
     def at(coverage: float, risk: float) -> str:
         height = _TOP + _SIDE * (1 - min(risk / highest, 1))
@@ -174,9 +177,9 @@ def forest(groups: Sequence[tuple[Subgroup, str, str]], whole: Estimate) -> str:
     Args:
         groups: Each with its name in French and in English.
     """
-    row, left, wide = 18, 190, 340
+    row, left, wide = 18, 230, 340
     lowest = min([whole.low, *(group.accuracy.low for group, _, _ in groups)])
-    low = max(0.0, int(lowest * 10) / 10)
+    low = math.floor(5 * lowest) / 5
 
     def at(share: float) -> float:
         return left + wide * (share - low) / (1 - low)
@@ -196,7 +199,7 @@ def forest(groups: Sequence[tuple[Subgroup, str, str]], whole: Estimate) -> str:
         colour = _FAINT if group.small else _MAIN
         expected = at(max(group.expected, low))
         parts += [
-            _text(left - 8, y + 4, fr[:28], en[:28], text_anchor="end"),
+            _text(left - 8, y + 4, fr[:34], en[:34], text_anchor="end"),
             _line((at(group.accuracy.low), y), (at(group.accuracy.high), y), colour, 2),
             _dot(at(group.accuracy.value), y, colour),
             _line((expected, y - 6), (expected, y + 6), _INK, 1),

@@ -16,7 +16,7 @@ _IMPORTANT: Final = 20
 # The page holds what it shows: a browser fetches nothing.
 _POLICY: Final = (
     '<meta http-equiv="Content-Security-Policy" '
-    "content=\"default-src 'none'; style-src 'unsafe-inline'\">"
+    "content=\"default-src 'none'; style-src 'unsafe-inline'\"/>"
 )
 
 _STYLE: Final = """
@@ -72,6 +72,8 @@ _TRAITS: Final = {
     "sample type": ("Nature du prélèvement", "Kind of sample"),
     "year": ("Année", "Year"),
 }
+
+_SMALL: Final = f" <small>{both('petit', 'small')}</small>"
 
 # The reasons that models/evaluation.py, splits.py and assessment.py give, in French.
 _REASONS: Final = {
@@ -143,14 +145,15 @@ def page(
     return "\n".join(
         [
             "<!doctype html>",
-            '<html><head><meta charset="utf-8">',
+            '<html><head><meta charset="utf-8"/>',
             _POLICY,
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1"/>',
             f"<title>{escape(card.name)}: évaluation / evaluation</title>",
             f"<style>{_STYLE}</style></head><body>",
-            '<input type="radio" name="language" id="fr" checked>',
+            '<input type="radio" name="language" id="fr" checked=""/>',
             '<label for="fr" lang="fr">Français</label>',
-            '<input type="radio" name="language" id="en"><label for="en" lang="en">English</label>',
+            '<input type="radio" name="language" id="en"/>',
+            '<label for="en" lang="en">English</label>',
             f"<main><h1>{_text(card.title)}</h1>",
             f"<p><code>{escape(card.name)}</code></p>",
             "" if notice is None else f'<p class="notice">{_text(notice)}</p>',
@@ -188,10 +191,12 @@ def _reason(undefined: Undefined) -> str:
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     head = "".join(f"<th>{cell}</th>" for cell in header)
-    body = "".join(
-        f"<tr>{''.join(f'<td class=n>{cell}</td>' for cell in row)}</tr>" for row in rows
-    )
+    body = "".join(_row(row) for row in rows)
     return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "<tr>" + "".join(f'<td class="n">{cell}</td>' for cell in cells) + "</tr>"
 
 
 def _headlines(designs: Sequence[tuple[str, str, Judged | Undefined]]) -> str:
@@ -234,10 +239,10 @@ def _explained() -> str:
 def _limits(evaluation: Evaluation) -> str:
     said = [
         both(
-            "Entre parenthèses, l’intervalle à 95 % : de Wilson pour une part, sinon de patients "
-            "(ou d’hôpitaux, là où ils sont jamais vus) tirés à nouveau.",
-            "In brackets, the 95 % interval: Wilson's for a share, else of patients (or hospitals, "
-            "where these are never seen) drawn again.",
+            "Entre parenthèses, l’intervalle à 95 % : de Wilson pour une part, sinon par tirages "
+            "répétés de patients (d’hôpitaux, dans la colonne des hôpitaux jamais vus).",
+            "In brackets, the 95 % interval: Wilson's for a share, else by drawing patients again "
+            "and again (hospitals, in the column of hospitals never seen).",
         )
     ]
     if evaluation.patients is None:
@@ -302,7 +307,7 @@ def _groups(evaluation: Evaluation) -> str:
         named = [(group, *_name(group)) for group in groups]
         rows = [
             [
-                both(fr, en) + (f" <small>{both('petit', 'small')}</small>" if group.small else ""),
+                both(fr, en) + (_SMALL if group.small and group.pooled == 1 else ""),
                 f"{group.cases}",
                 "" if group.patients is None else f"{group.patients}",
                 _estimate(group.accuracy),
@@ -342,7 +347,7 @@ def _by_label(card: Card, evaluation: Evaluation) -> str:
             none = both("aucun cas jugé", "no case judged")
             rows.append([name, "0", f"<small>{none}</small>", "", ""])
             continue
-        small = f" <small>{both('petit', 'small')}</small>" if found.cases < SMALL else ""
+        small = _SMALL if found.cases < SMALL else ""
         rows.append(
             [
                 name,
