@@ -54,7 +54,7 @@ def serve(
     import bentoml
 
     # Another service's port and a host by name are the operator's to change, not defects.
-    with refusing((bentoml.exceptions.BentoMLException, OSError)):
+    with refusing((ServingError, bentoml.exceptions.BentoMLException, OSError)):
         bentoml.serve(
             "serving.service:Garant",
             host=host,

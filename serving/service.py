@@ -58,10 +58,17 @@ class Garant:
         self._house = House.open(Settings.read(os.environ))
         _mounted.app = application(self._house)
 
-    @staticmethod
+    # In this order: of a staticmethod around it, BentoML would not see the mark.
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
+    @staticmethod
     def prepare() -> None:
-        """Before any worker starts: check the settings, make the log and the keys."""
+        """Before any worker starts: check the settings, make the log and the keys.
+
+        Raises:
+            InvalidSettings: The environment makes no settings.
+            KeyUnavailable: No master key at hand opens the vault.
+            StoreUnavailable: The log cannot be opened.
+        """
         settings = Settings.read(os.environ)
         Issuer.open(settings.home, luhn=settings.in_production)
         Ledger.open(settings.home).close()
