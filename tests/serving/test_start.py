@@ -9,7 +9,6 @@ from pathlib import Path
 from guarantee.home import Home
 from guarantee.keyring import VARIABLE
 from guarantee.ledger import Ledger
-from serving import service
 from tests.serving.conftest import ROOT, free_port
 
 SECRET = base64.b64encode(b"m" * 32).decode()
@@ -34,10 +33,3 @@ def test_another_vault_s_master_key_stops_the_start_before_any_worker(tmp_path: 
     assert "Traceback" not in answered.stderr
     assert "Starting production HTTP" not in answered.stdout + answered.stderr
     assert SECRET not in answered.stdout + answered.stderr
-
-
-def test_bentoml_finds_what_prepares_a_start() -> None:
-    """By its mark, which another decorator around it would hide."""
-    marked = "__bentoml_deployment_hook__"
-    inner = service.Garant.inner
-    assert [name for name in dir(inner) if hasattr(getattr(inner, name), marked)] == ["prepare"]
