@@ -66,24 +66,22 @@ def train(
     """Train and measure a model; keep it as an MLflow run, not yet registered."""
     from dataclasses import replace
 
-    from models import registry, tumour_origin
+    from models import recipes, registry
     from models.training import Parameters, train
 
     at = home
     with refusing(_OURS):
         if card is None:
-            recipe = tumour_origin.recipe(name)
+            recipe = recipes.recipe(name)
             wanted, parameters = recipe.card(), recipe.parameters
             data = (
-                tumour_origin.named_cohort(cohort, at, cohorts)
-                if cohort
-                else recipe.cohort(at, cohorts)
+                recipes.named_cohort(cohort, at, cohorts) if cohort else recipe.cohort(at, cohorts)
             )
         else:
             wanted, parameters = _card(card, name), Parameters()
             if cohort is None:
                 raise typer.BadParameter("a model of your own needs --cohort")
-            data = tumour_origin.named_cohort(cohort, at, cohorts)
+            data = recipes.named_cohort(cohort, at, cohorts)
         with bar(f"training {name}") as progress:
             training = train(data, wanted, replace(parameters, seed=seed), progress)
         run_id = registry.log(at, training)
@@ -116,11 +114,11 @@ def card_(
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Print a card as JSON: a recipe's, or a registered version's; yours can start from it."""
-    from models import tumour_origin
+    from models import recipes
 
     with refusing(_OURS):
-        if version is None and name in tumour_origin.RECIPES:
-            card = tumour_origin.recipe(name).card()
+        if version is None and name in recipes.RECIPES:
+            card = recipes.recipe(name).card()
         else:
             check_log(home)
             card = _version_files(home, name, version)[1]

@@ -1,48 +1,8 @@
 """Where a tumour comes from: the cards of the models that read its expression profile."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from guarantee.card import Card, Code, Kind, Label, Mode, Regulatory, Reliance, Responsibility, Text
-from guarantee.home import Home
-from models import cohorts
-from models.cohorts import Cohort
-from models.errors import ModelsError
-from models.training import Parameters
-
-
-class UnknownRecipe(ModelsError):
-    """No model of this name can be trained without a card of one's own; `--card` gives one."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """How a model of ours is trained: its card, cohort and parameters."""
-
-    card: Callable[[], Card]
-    source: str
-    parameters: Parameters
-
-    def cohort(self, home: Home, folder: Path | None = None) -> Cohort:
-        """The recipe's cohort; arguments and errors as for `named_cohort`."""
-        return named_cohort(self.source, home, folder)
-
-
-def recipe(name: str) -> Recipe:
-    """The recipe of that name.
-
-    Raises:
-        UnknownRecipe: There is none.
-    """
-    found = RECIPES.get(name)
-    if found is None:
-        raise UnknownRecipe(
-            f"{name} is none of {', '.join(RECIPES)}; to train a model of your own, "
-            "give its card with --card and its data with --cohort"
-        )
-    return found
 
 
 def _label(label_id: str, fr: str, en: str, icd_o: str, cim: str) -> Label:
@@ -57,7 +17,7 @@ def _label(label_id: str, fr: str, en: str, icd_o: str, cim: str) -> Label:
     )
 
 
-_DUTIES: Final = (
+DUTIES: Final = (
     Responsibility(
         holder="Garant",
         duty=Text(
@@ -168,7 +128,7 @@ def microarray_card() -> Card:
         reliance=Reliance.AIDED,
         regulatory=Regulatory(regulation="none", ce_marked=False),
         labels=MICROARRAY_LABELS,
-        responsibilities=_DUTIES,
+        responsibilities=DUTIES,
         leaflet=Text(
             fr="Un programme informatique a comparé l’activité des gènes de la tumeur, en 1 363 "
             "mesures, à celle de près de deux cents tumeurs d’origine connue. Il propose "
@@ -307,7 +267,7 @@ def mirna_card() -> Card:
         reliance=Reliance.AIDED,
         regulatory=Regulatory(regulation="none", ce_marked=False),
         labels=MIRNA_LABELS,
-        responsibilities=_DUTIES,
+        responsibilities=DUTIES,
         leaflet=Text(
             fr="Un programme informatique a comparé les microARN de la tumeur, de petites "
             "molécules qui règlent l’activité des gènes, à ceux de milliers de tumeurs d’origine "
@@ -326,32 +286,3 @@ def mirna_card() -> Card:
         least_mode=Mode.SHOWN,
         lapse_hours=72,
     )
-
-
-RECIPES: Final[Mapping[str, Recipe]] = {
-    "tumour-origin-microarray": Recipe(
-        card=microarray_card,
-        source="gcm",
-        # Found by cross-validation over seeds on the same tumours, so slightly flattered.
-        parameters=Parameters(rounds=100, max_depth=2, colsample_bynode=0.05, min_child_weight=0.3),
-    ),
-    "tumour-origin": Recipe(
-        card=mirna_card,
-        source="tcga-mirna",
-        parameters=Parameters(rounds=60, max_bin=64, colsample_bynode=0.1),
-    ),
-}
-
-
-def named_cohort(name_or_path: str, home: Home, folder: Path | None = None) -> Cohort:
-    """`gcm`, `tcga-mirna` (from `folder`), or a cohort file's path.
-
-    Raises:
-        CohortUnavailable: It cannot be fetched or found.
-        MalformedCohort: The file is not a cohort.
-    """
-    if name_or_path == "gcm":
-        return cohorts.gcm(home.cohorts)
-    if name_or_path == "tcga-mirna":
-        return cohorts.tcga_mirna(folder)
-    return cohorts.read(Path(name_or_path))

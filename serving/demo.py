@@ -24,7 +24,7 @@ from guarantee.ledger import Ledger
 from guarantee.refusals import AlreadyDone
 from guarantee.succession import HomeInUse, succeeding
 from guarantee.verify import verify_home
-from models import registry, tumour_origin
+from models import recipes, registry
 from models.cohorts import Cohort
 from models.promotion import promote_version, record_registration
 from models.training import train
@@ -169,7 +169,7 @@ def run(home: Home, teller: Teller, *, keep: bool) -> Outcome:
     with Ledger.open(home) as ledger:
         # 1.
         teller.step("A data scientist trains a model on real tumours")
-        recipe = tumour_origin.recipe(MODEL)
+        recipe = recipes.recipe(MODEL)
         teller.say("fetching the tumours of Ramaswamy et al. (PNAS 2001), checked by SHA-256")
         cohort = recipe.cohort(home)
         with teller.bar("training and cross-validating") as progress:
@@ -269,7 +269,7 @@ def _care(
         if decision == "overridden":
             taken |= {"label": truth, "reason": "Pathology of the primary tumour says otherwise."}
         clinician.post(f"/v1/inferences/{inference}/decision", taken)
-        known = tumour_origin.recipe(MODEL).card().label(truth).words.en
+        known = recipes.recipe(MODEL).card().label(truth).words.en
         teller.say(
             "the suggestion is accepted"
             if decision == "accepted"

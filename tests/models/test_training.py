@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import cohorts, training, tumour_origin
+from models import cohorts, recipes, training
 from models.cohorts import Cohort
 from models.evaluation import Estimate, Undefined
 from models.training import Parameters, UntrainableCohort, split, train
@@ -107,7 +107,7 @@ def test_progress_counts_every_round_once(cohort: Cohort) -> None:
 
 
 def test_the_microarray_model_is_right_three_times_in_four(gcm: Cohort) -> None:
-    recipe = tumour_origin.recipe("tumour-origin-microarray")
+    recipe = recipes.recipe("tumour-origin-microarray")
     trained = train(gcm, recipe.card(), recipe.parameters)
     evaluation = trained.bundle.evaluation
     assert evaluation.accuracy.value > 0.72

@@ -8,9 +8,9 @@ import pytest
 
 from guarantee.card import Kind, Reliance
 from guarantee.home import Home
-from models import tumour_origin
+from models import recipes, tumour_origin
 from models.cohorts import GCM_ORIGINS
-from models.tumour_origin import UnknownRecipe
+from models.recipes import UnknownRecipe
 
 
 def test_the_microarray_card_names_every_origin_of_gcm() -> None:
@@ -18,9 +18,9 @@ def test_the_microarray_card_names_every_origin_of_gcm() -> None:
     assert {label.id for label in labels} == set(GCM_ORIGINS.values())
 
 
-@pytest.mark.parametrize("name", tumour_origin.RECIPES)
+@pytest.mark.parametrize("name", recipes.RECIPES)
 def test_every_label_has_a_topography_and_a_category_in_their_systems_form(name: str) -> None:
-    card = tumour_origin.recipe(name).card()
+    card = recipes.recipe(name).card()
     assert card.name == name
     shapes = {"ICD-O-3": r"C\d\d\.\d", "CIM-10": r"C\d\d(\.\d)?"}
     for label in card.labels:
@@ -30,7 +30,7 @@ def test_every_label_has_a_topography_and_a_category_in_their_systems_form(name:
 
 @pytest.mark.skipif("GARANT_COHORTS" not in os.environ, reason="needs GARANT_COHORTS")
 def test_the_mirna_card_names_every_origin_of_tcga(tmp_path: Path) -> None:
-    recipe = tumour_origin.recipe("tumour-origin")
+    recipe = recipes.recipe("tumour-origin")
     cohort = recipe.cohort(Home(tmp_path), Path(os.environ["GARANT_COHORTS"]))
     assert {label.id for label in recipe.card().labels} == set(cohort.labels)
 
@@ -45,4 +45,4 @@ def test_the_microarray_card_is_for_research_and_says_what_it_does_not_know() ->
 
 def test_an_unknown_recipe_names_those_there_are() -> None:
     with pytest.raises(UnknownRecipe, match="tumour-origin-microarray"):
-        tumour_origin.recipe("horoscope")
+        recipes.recipe("horoscope")

@@ -1,0 +1,74 @@
+"""How each model of ours is trained: its card, cohort, parameters and learner."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from guarantee.card import Card
+from guarantee.home import Home
+from models import cohorts, tumour_origin
+from models.cohorts import Cohort
+from models.errors import ModelsError
+from models.training import Parameters
+
+
+class UnknownRecipe(ModelsError):
+    """No model of this name can be trained without a card of one's own; `--card` gives one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How a model of ours is trained: its card, cohort and parameters."""
+
+    card: Callable[[], Card]
+    source: str
+    parameters: Parameters
+
+    def cohort(self, home: Home, folder: Path | None = None) -> Cohort:
+        """The recipe's cohort; arguments and errors as for `named_cohort`."""
+        return named_cohort(self.source, home, folder)
+
+
+def recipe(name: str) -> Recipe:
+    """The recipe of that name.
+
+    Raises:
+        UnknownRecipe: There is none.
+    """
+    found = RECIPES.get(name)
+    if found is None:
+        raise UnknownRecipe(
+            f"{name} is none of {', '.join(RECIPES)}; to train a model of your own, "
+            "give its card with --card and its data with --cohort"
+        )
+    return found
+
+
+RECIPES: Final[Mapping[str, Recipe]] = {
+    "tumour-origin-microarray": Recipe(
+        card=tumour_origin.microarray_card,
+        source="gcm",
+        # Found by cross-validation over seeds on the same tumours, so slightly flattered.
+        parameters=Parameters(rounds=100, max_depth=2, colsample_bynode=0.05, min_child_weight=0.3),
+    ),
+    "tumour-origin": Recipe(
+        card=tumour_origin.mirna_card,
+        source="tcga-mirna",
+        parameters=Parameters(rounds=60, max_bin=64, colsample_bynode=0.1),
+    ),
+}
+
+
+def named_cohort(name_or_path: str, home: Home, folder: Path | None = None) -> Cohort:
+    """`gcm`, `tcga-mirna` (from `folder`), or a cohort file's path.
+
+    Raises:
+        CohortUnavailable: It cannot be fetched or found.
+        MalformedCohort: The file is not a cohort.
+    """
+    if name_or_path == "gcm":
+        return cohorts.gcm(home.cohorts)
+    if name_or_path == "tcga-mirna":
+        return cohorts.tcga_mirna(folder)
+    return cohorts.read(Path(name_or_path))
