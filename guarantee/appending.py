@@ -77,6 +77,7 @@ class Draft:
     Attributes:
         sealed_for: The patient whose key seals the body; none leaves it in clear.
         opens_dossier: Whether the record's own id names its dossier.
+        key: As in the header, like `statement` and `signature`.
         act: See `Act`.
     """
 
@@ -93,6 +94,9 @@ class Draft:
     models: tuple[str, ...] | None = None
     valid_until: int | None = None
     subject: str | None = None
+    key: str | None = None
+    statement: str | None = None
+    signature: str | None = None
     act: "Act | None" = None
 
 
@@ -401,6 +405,9 @@ class Appender:
             models=draft.models,
             valid_until=draft.valid_until,
             subject=draft.subject,
+            key=draft.key,
+            statement=draft.statement,
+            signature=draft.signature,
         )
         return header, sealed.stored
 

@@ -3,14 +3,23 @@
 from datetime import date
 from enum import StrEnum
 from fractions import Fraction
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import rfc8785
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+)
 
 from guarantee.card import Card, Language, Mode, ModelName
+from guarantee.errors import GuaranteeError
 from guarantee.identity import Assurance, Patient, Profession
 from guarantee.records import RecordType
+from guarantee.wording import in_words
 
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 """What a person wrote, without the blanks around it; blanks alone are no words."""
@@ -27,6 +36,31 @@ class Body(BaseModel):
         return rfc8785.dumps(facts)
 
 
+class BodyRefused(GuaranteeError):
+    """What a record would say cannot be taken; names each field, what is wrong, and no value."""
+
+
+B = TypeVar("B", bound=Body)
+
+
+def stated(kind: type[B], **facts: object) -> B:
+    """The body that says these facts, as somebody gave them.
+
+    Raises:
+        BodyRefused: One of them cannot be taken.
+    """
+    try:
+        return kind.model_validate(facts)
+    except ValidationError as error:
+        problems = [
+            ".".join(map(str, one["loc"]))
+            + ": "
+            + in_words(one["type"], one["msg"], one.get("ctx", {}))
+            for one in error.errors(include_url=False, include_input=False)
+        ]
+        raise BodyRefused("; ".join(problems)) from error
+
+
 class Recipient(StrEnum):
     """Who was told on behalf of whom."""
 
@@ -40,7 +74,7 @@ class PatientInformed(Body):
     """That a person was told, before its use, that an AI will be used. CSP L. 4001-3, I."""
 
     recipient: Recipient
-    recipient_name: str | None = Field(default=None, max_length=200)
+    recipient_name: Words | None = Field(default=None, max_length=200)
     language: Language = Language.FRENCH
     leaflet_sha256: dict[str, str] = Field(description="Model to SHA-256 of the leaflet given")
 
@@ -58,7 +92,7 @@ class PatientObjected(Body):
     """That the patient refuses the AI from now on."""
 
     recipient: Recipient
-    statement: str | None = Field(default=None, max_length=2000)
+    statement: Words | None = Field(default=None, max_length=2000)
 
 
 class Answer(Body):
@@ -123,16 +157,17 @@ class DecisionSigned(Body):
         label: What the clinician decides; none where the answer was disregarded.
         attestation: The token by which an issuer attested the signer.
         issuer_key: That issuer's public key, a JWK.
-        signature: A detached JWS by the signer's own registered key, where they signed with it.
+        salt: Where the header holds a signature by the signer's own key, 32 bytes, hexadecimal:
+            they and the words make the header's `statement`.
     """
 
     decision: Decision
     label: str | None = None
-    reason: str | None = Field(default=None, max_length=4000)
+    reason: Words | None = Field(default=None, max_length=4000)
     assurance: Assurance
     attestation: str
     issuer_key: str
-    signature: str | None = None
+    salt: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
 
 
 class PatientTold(Body):
@@ -198,14 +233,9 @@ class ModelRegistered(Body):
 
 
 class VoteCast(Body):
-    """One member's vote on one version.
+    """One member's vote on one version; the header holds their signature."""
 
-    Attributes:
-        signature: A detached JWS by the member's own key; needed once a key is registered.
-    """
-
-    reason: str | None = Field(default=None, max_length=4000)
-    signature: str | None = None
+    reason: Words | None = Field(default=None, max_length=4000)
 
 
 class ModelApproved(Body):
@@ -223,13 +253,13 @@ class ModelPromoted(Body):
 class ModelSuspended(Body):
     """Why no answer is given any more."""
 
-    reason: str = Field(min_length=1, max_length=2000)
+    reason: Words = Field(max_length=2000)
 
 
 class ModelResumed(Body):
     """Why answers may be given again."""
 
-    reason: str = Field(min_length=1, max_length=2000)
+    reason: Words = Field(max_length=2000)
 
 
 class CohortScored(Body):
@@ -286,7 +316,7 @@ class DrawAnnounced(Body):
         rate: A fraction above 0, at most 1, as "1/20".
         model: The model whose cases are in the frame; none: every model's.
         first_index: The frame holds the inferences from this place in the log up to the
-            announcement.
+            announcement: where the last draw of it was announced, or the log's beginning.
         secret_sha256: Of 32 bytes that only the college's machine knows yet, hexadecimal.
     """
 
@@ -320,6 +350,12 @@ class Opinion(StrEnum):
 
 class Concern(StrEnum):
     """What a member of the college finds wrong with a case."""
+class DrawAbandoned(Body):
+    """Why an announced draw leads to no sample: its cases fall to the next draw."""
+
+    reason: Words = Field(max_length=2000)
+
+
 
     ANSWER = "answer"
     EXPLANATION = "explanation"
@@ -416,7 +452,14 @@ class HoldPlaced(Body):
 
 
 class KeyRegistered(Body):
-    """A person's own public key, to verify what they sign."""
+    """A person's own public key, to verify what they sign.
+
+    The header's signature, by this very key, proves that they hold the private half.
+
+    Attributes:
+        log: The origin of the log that the key was registered in.
+        endorsement: A detached JWS over the same by the key that stood before.
+    """
 
     jwk: str = Field(max_length=8192)
     thumbprint: str = Field(pattern=r"^[A-Za-z0-9_-]{43}$")
@@ -437,6 +480,21 @@ class KeyRotated(Body):
 
 
 class BackupTaken(Body):
+    log: str = Field(max_length=1000)
+    endorsement: str | None = None
+
+
+class KeyGround(StrEnum):
+    """Why somebody's own key signs no more."""
+
+    LOST = "lost"
+    EXPOSED = "exposed"
+
+
+class KeyWithdrawn(Body):
+    """One member's word that the key of the header's subject is lost; two are needed."""
+
+    ground: KeyGround
     """A copy of the log at a size; it expires, so that erasure reaches it.
 
     Attributes:
@@ -477,7 +535,7 @@ class LogOpened(Body):
     checkpoint: str | None = None
     verifier_key: str | None = None
     copies_expire: date
-    reason: str = Field(min_length=1, max_length=2000)
+    reason: Words = Field(max_length=2000)
 
 
 DriftDetected.model_rebuild()

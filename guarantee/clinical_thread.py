@@ -1,10 +1,11 @@
 """The clinical thread: informed, asked, decided, told, confirmed, in that order."""
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import Final
 
 from guarantee.bodies import Decision
-from guarantee.footing import dossier_of, exactly, expect, information_of, model_of, own_key
+from guarantee.footing import dossier_of, exactly, expect, information_of, model_of
 from guarantee.records import Header, RecordType
 from guarantee.refusals import (
     AlreadyDone,
@@ -67,8 +68,15 @@ def _infer(header: Header, state: State) -> None:
         model=header.model or "",
         model_version=header.model_version or "",
         information=key,
+        hands=_held_once(header.actor),
     )
     state.put(header.id, dossier, None)
+
+
+@lru_cache(maxsize=1024)
+def _held_once(*people: str) -> tuple[str, ...]:
+    """The same people, in one object for all dossiers of theirs: replays remember millions."""
+    return people
 
 
 def _check_gate(header: Header, state: State, key: str) -> None:
@@ -107,8 +115,10 @@ def _decide(header: Header, state: State) -> None:
         raise StepMissing("the answer is withheld: FirstRead is missing")
     if dossier.step is not Step.ANSWERED:
         raise AlreadyDone("a decision stands: append a correction instead")
-    own_key(header, state)
-    state.put(key, replace(dossier, step=Step.DECIDED), dossier)
+    hands = dossier.hands
+    if header.actor not in hands:
+        hands = _held_once(*hands, header.actor)
+    state.put(key, replace(dossier, step=Step.DECIDED, hands=hands), dossier)
 
 
 def _tell(header: Header, state: State) -> None:

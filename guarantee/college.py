@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from guarantee.appending import Draft, Request
-from guarantee.bodies import MemberAppointed, ModelApproved, VoteCast
+from guarantee.bodies import MemberAppointed, ModelApproved, VoteCast, stated
 from guarantee.college_thread import QUORUM
+from guarantee.founding import Founding
 from guarantee.identity import Profession
 from guarantee.ledger import Ledger, now_ms
 from guarantee.logged import Recorded
@@ -12,13 +13,13 @@ from guarantee.pseudonyms import Actor
 from guarantee.records import RecordType
 from guarantee.refusals import AlreadyDone, NotAMember, ProtocolError, UnknownModel
 from guarantee.review import Disagreement, DrawStanding, disagreement, draws
-from guarantee.signature import SignatureRefused, verify_detached
-from guarantee.signing_keys import own_key, vote_payload
+from guarantee.signing_keys import signed, vote_payload
 from guarantee.situations import (
     Dossier,
     Gate,
     Information,
     KeyHolder,
+    KeyStep,
     Member,
     Step,
     Verdict,
@@ -42,12 +43,13 @@ class Seat:
 
     Attributes:
         member: Their pseudonym.
-        own_key: Whether they have a registered key, and so must sign their votes.
+        key: Thumbprint of their registered key, with which they must sign what they do; none
+            where they have none, or it was withdrawn.
     """
 
     member: str
     profession: Profession
-    own_key: bool
+    key: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +71,7 @@ class CollegeStatus:
 
     Attributes:
         empty_seats: Of the quorum; while there are any, the college is being founded.
+        founded: What nothing in the log shows of the founders, in words; none where it does.
         deferrals: Informations put off and still open.
         lapsed: Dossiers whose time went by without a decision, and that still have none.
         disagreement: None before the first review.
@@ -76,6 +79,7 @@ class CollegeStatus:
 
     members: tuple[Seat, ...]
     empty_seats: tuple[str, ...]
+    founded: str | None
     open_versions: tuple[RegisteredVersion, ...]
     draws: tuple[DrawStanding, ...]
     disagreement: Disagreement | None
@@ -89,25 +93,29 @@ def appoint(
     *,
     member: Actor,
     profession: Profession,
+    signature: str | None = None,
     request: Request | None = None,
 ) -> Recorded:
     """Give a person a seat.
 
+    Args:
+        signature: By the actor's own key, where they have one, over `signing_keys.act_payload`.
+
     Raises:
+        SignatureNeeded: The actor has a key: sign this with it; carries what to sign.
+        SignatureRefused: The key did not sign this.
         AlreadyDone: They have one.
         NotAMember: They have acted as one who makes, runs or watches the models, or the college
             is seated and the actor has no seat in it.
     """
-    return ledger.record(
-        Draft(
-            type=RecordType.MEMBER_APPOINTED,
-            actor=actor,
-            outcome=profession,
-            body=MemberAppointed(profession=profession),
-            subject=member.pseudonym,
-        ),
-        request,
+    draft = Draft(
+        type=RecordType.MEMBER_APPOINTED,
+        actor=actor,
+        outcome=profession,
+        body=MemberAppointed(profession=profession),
+        subject=member.pseudonym,
     )
+    return ledger.record(signed(ledger, draft, signature), request)
 
 
 def vote(
@@ -129,6 +137,7 @@ def vote(
 
     Raises:
         UnknownModel: No such version is registered.
+        SignatureNeeded: The member has a key: sign this with it; carries what to sign.
         SignatureRefused: The member's key did not sign this vote, or they have none.
         NotAMember: The actor has no seat, or registered the version.
         AlreadyDone: The member has voted, or the version is approved.
@@ -139,29 +148,18 @@ def vote(
     seat = ledger.get(Member, actor.pseudonym)
     if seat is None:
         raise NotAMember("the voter has no seat in the college: MemberAppointed is missing")
-    own = own_key(ledger, actor.pseudonym)
-    if (own is None) != (signature is None):
-        raise SignatureRefused(
-            "you have registered a key: sign the vote with it"
-            if signature is None
-            else "no key of yours is registered: garant key register"
-        )
-    if own is not None and signature is not None:
-        payload = vote_to_sign(
-            ledger, name=name, version=version, in_favour=in_favour, reason=reason
-        )
-        verify_detached(signature, payload, own[1])
     draft = Draft(
         type=RecordType.VOTE_CAST,
         actor=actor,
         outcome=_word(in_favour=in_favour),
-        body=VoteCast(reason=reason, signature=signature),
-        follows=(seat.appointment, *(own[:1] if own else ())),
+        body=stated(VoteCast, reason=reason),
+        follows=(seat.appointment,),
         model=name,
         model_version=version,
     )
+    payload = vote_to_sign(ledger, name=name, version=version, in_favour=in_favour, reason=reason)
     try:
-        cast = ledger.record(draft, request)
+        cast = ledger.record(signed(ledger, draft, signature, payload=payload), request)
     except AlreadyDone:
         # A stop between the last vote and the approval is mended by asking again.
         _approve_if_quorate(ledger, actor, registration)
@@ -221,7 +219,7 @@ def status(ledger: Ledger, *, at: int | None = None) -> CollegeStatus:
         Seat(
             member=key,
             profession=member.step,
-            own_key=ledger.get(KeyHolder, key) is not None,
+            key=_present_key(ledger, key),
         )
         for key, member in ledger.situations(Member, Profession)
     )
@@ -229,6 +227,7 @@ def status(ledger: Ledger, *, at: int | None = None) -> CollegeStatus:
     return CollegeStatus(
         members=members,
         empty_seats=tuple(sorted(QUORUM - {seat.profession for seat in members})),
+        founded=_founding(ledger).words,
         open_versions=tuple(
             registered_version(ledger, *key.split("/", 1))
             for key, _ in ledger.situations(Version, [Verdict.OPEN])
@@ -245,3 +244,16 @@ def status(ledger: Ledger, *, at: int | None = None) -> CollegeStatus:
         ),
         lapsed=tuple(key for key, dossier in undecided if dossier.lapsed),
     )
+
+
+def _present_key(ledger: Ledger, member: str) -> str | None:
+    holder = ledger.get(KeyHolder, member)
+    return holder.key if holder is not None and holder.step is KeyStep.REGISTERED else None
+
+
+def _founding(ledger: Ledger) -> Founding:
+    founding = Founding()
+    kinds = (RecordType.MEMBER_APPOINTED, RecordType.KEY_REGISTERED)
+    for one in ledger.stretch(kinds, start=0, end=ledger.head().size):
+        founding.add(one.header)
+    return founding

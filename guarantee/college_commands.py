@@ -17,9 +17,9 @@ from guarantee.commands import DEFAULT_HOME, HomeOption, TokenOption, acting, op
 from guarantee.draw import DAYS_TO_DRAW, SECRET_BYTES, SampleRefused
 from guarantee.home import Home
 from guarantee.identity import Caller, Profession, Role
-from guarantee.key_commands import ServiceOption, read_secret, write_secret
-from guarantee.remote import Remote, RemoteRefused
-from guarantee.signature import sign_detached
+from guarantee.key_commands import KeyOption, ServiceOption, read_secret, signing, write_secret
+from guarantee.records import RecordType
+from guarantee.remote import Remote
 
 college_app = typer.Typer(
     help="The college of human guarantee: seats, votes, draws and reviews.", no_args_is_help=True
@@ -36,13 +36,20 @@ def appoint(
     subject: Annotated[str, typer.Option(help="The member's subject in their tokens.")],
     profession: Annotated[Profession, typer.Option(help="The seat.")],
     token: TokenOption,
+    key: KeyOption = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Give a person a seat: anyone of the college until it is seated, then its members alone."""
     with refusing(), acting(context, home, token, founding=True) as (ledger, actor):
         issuer = ledger.people.actor_named(actor.pseudonym).issuer
         member = ledger.people.actor(Caller(issuer=issuer, subject=subject, role=Role.COLLEGE))
-        recorded = college.appoint(ledger, actor, member=member, profession=profession)
+        recorded = signing(
+            key,
+            lambda signature: college.appoint(
+                ledger, actor, member=member, profession=profession, signature=signature
+            ),
+            meant={"type": RecordType.MEMBER_APPOINTED, "outcome": profession},
+        )
     typer.echo(f"appointed: record {recorded.id}")
 
 
@@ -57,64 +64,42 @@ def vote(
         bool, typer.Option("--in-favour/--against", help="The vote.", show_default=False)
     ],
     reason: Annotated[str | None, typer.Option(help="Why; anyone may read it.")] = None,
-    key: Annotated[
-        Path | None,
-        typer.Option(help="Your private key's file: needed once you have registered a key."),
-    ] = None,
+    key: KeyOption = None,
     service: ServiceOption = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Cast your vote; the vote that makes the quorum approves the version."""
-    with refusing():
+
+    def act(signature: str | None) -> tuple[str, bool]:
         if service is not None:
-            remote = Remote(service, token)
             ballot: dict[str, Any] = {"version": version, "in_favour": in_favour}
-            if reason is not None:
-                ballot["reason"] = reason
-            if key is not None:
-                shown = remote.post(f"/v1/models/{name}/vote-payload", ballot)["payload"]
-                ballot["signature"] = _sign_vote(
-                    shown, key, name=name, version=version, in_favour=in_favour, reason=reason
-                )
-            cast = remote.post(f"/v1/models/{name}/votes", ballot)
-            record, approved = str(cast["record_id"]), cast["verdict"] == "approved"
-        else:
-            with acting(context, home, token) as (ledger, actor):
-                signature = None
-                if key is not None:
-                    payload = college.vote_to_sign(
-                        ledger, name=name, version=version, in_favour=in_favour, reason=reason
-                    )
-                    signature = sign_detached(payload, read_secret(key))
-                done = college.vote(
-                    ledger,
-                    actor,
-                    name=name,
-                    version=version,
-                    in_favour=in_favour,
-                    reason=reason,
-                    signature=signature,
-                )
-            record, approved = done.cast.id, done.approval is not None
+            ballot |= {"reason": reason} if reason is not None else {}
+            ballot |= {"signature": signature} if signature is not None else {}
+            cast = Remote(service, token).post(f"/v1/models/{name}/votes", ballot)
+            return str(cast["record_id"]), cast["verdict"] == "approved"
+        with acting(context, home, token) as (ledger, actor):
+            done = college.vote(
+                ledger,
+                actor,
+                name=name,
+                version=version,
+                in_favour=in_favour,
+                reason=reason,
+                signature=signature,
+            )
+        return done.cast.id, done.approval is not None
+
+    with refusing():
+        meant = {
+            "model": name,
+            "version": version,
+            "vote": "for" if in_favour else "against",
+            "reason": reason,
+        }
+        record, approved = signing(key, act, meant=meant)
     typer.echo(f"voted: record {record}")
     if approved:
         typer.echo(f"approved: {name} version {version}")
-
-
-def _sign_vote(
-    shown: str, key: Path, *, name: str, version: str, in_favour: bool, reason: str | None
-) -> str:
-    """Sign what a service shows, if it is the vote that was asked for."""
-    said = json.loads(shown)
-    meant = {
-        "model": name,
-        "version": version,
-        "vote": "for" if in_favour else "against",
-        "reason": reason,
-    }
-    if any(said.get(member) != value for member, value in meant.items()):
-        raise RemoteRefused("the service asks for a signature of something else than this vote")
-    return sign_detached(shown.encode(), read_secret(key))
 
 
 @college_app.command(epilog="Example: garant college announce --rate 1/20 --secret-file draw.txt")
@@ -126,42 +111,50 @@ def announce(
     model: Annotated[
         str | None, typer.Option(help="Its cases alone; every model's if not.")
     ] = None,
-    since: Annotated[int, typer.Option(min=0, help="Where in the log the frame starts.")] = 0,
     secret_file: Annotated[
         Path | None,
         typer.Option(help="Where the secret is kept; made if it is not there, outside the home."),
     ] = None,
+    key: KeyOption = None,
     service: ServiceOption = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Announce a draw: the secret is made here and stays here; only its SHA-256 is sent.
+
+    It takes from every case since the last draw of these. One draw at a time stands open over a
+    case: draw before you announce the next, or have another member abandon what was forgotten.
 
     After a lost reply, ask again with the same secret file: the announcement is recorded once.
     """
     with refusing():
         path, secret = _kept_secret(secret_file, home)
         digest = sha256(secret).hexdigest()
-        if service is not None:
-            body = {"rate": rate, "first_index": since, "secret_sha256": digest}
-            if model is not None:
-                body["model"] = model
-            answer = Remote(service, token).post("/v1/college/draws", body, once=digest)
-            record, index = str(answer["record_id"]), int(answer["index"])
-        else:
+
+        def act(signature: str | None) -> tuple[str, int]:
+            if service is not None:
+                body: dict[str, Any] = {"rate": rate, "secret_sha256": digest}
+                body |= {"model": model} if model is not None else {}
+                body |= {"signature": signature} if signature is not None else {}
+                answer = Remote(service, token).post("/v1/college/draws", body, once=digest)
+                return str(answer["record_id"]), int(answer["index"])
             with acting(context, home, token) as (ledger, actor):
-                asked = json.dumps([rate, model, since, digest]).encode()
+                asked = json.dumps([rate, model, digest]).encode()
                 recorded = review.announce(
                     ledger,
                     actor,
                     rate=rate,
                     model=model,
-                    first_index=since,
                     secret_sha256=digest,
+                    signature=signature,
                     request=Request(
                         actor=actor.pseudonym, route="announce", key=digest, content=asked
                     ),
                 )
-            record, index = recorded.id, recorded.index
+            return recorded.id, recorded.index
+
+        body = {"rate": rate, "secret_sha256": digest, "model": model}
+        meant = {"type": RecordType.DRAW_ANNOUNCED, "model": model, "body": body}
+        record, index = signing(key, act, meant=meant)
     typer.echo(f"announced: record {record}, index {index}")
     typer.echo(f"the secret is in {path}: keep it, and show it to nobody")
     typer.echo(
@@ -221,6 +214,37 @@ def draw(
 
 
 @college_app.command(
+    epilog='Example: garant college abandon 019a8f3c-… --reason "the secret is lost"'
+)
+def abandon(
+    *,
+    context: typer.Context,
+    announcement: Announcement,
+    reason: Annotated[str, typer.Option(help="Why it was not drawn; anyone may read it.")],
+    token: TokenOption,
+    key: KeyOption = None,
+    service: ServiceOption = None,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Give up another member's draw whose secret is lost; its cases fall to the next draw."""
+
+    def act(signature: str | None) -> str:
+        if service is not None:
+            body = {"reason": reason} | ({"signature": signature} if signature is not None else {})
+            path = f"/v1/college/draws/{announcement}/abandonment"
+            return str(Remote(service, token).post(path, body)["record_id"])
+        with acting(context, home, token) as (ledger, actor):
+            return review.abandon(
+                ledger, actor, announcement=announcement, reason=reason, signature=signature
+            ).id
+
+    with refusing():
+        meant = {"type": RecordType.DRAW_ABANDONED, "follows": [announcement]}
+        record = signing(key, act, meant=meant)
+    typer.echo(f"abandoned: record {record}")
+
+
+@college_app.command(
     "review", epilog="Example: garant college review 019a8f3c-… 019a8f2b-… --opinion agreed"
 )
 def judge(
@@ -233,30 +257,38 @@ def judge(
     concern: Annotated[
         list[Concern] | None, typer.Option(help="What is wrong; may be given several times.")
     ] = None,
+    key: KeyOption = None,
     service: ServiceOption = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Record your review of a drawn case; write nothing clinical, there is no place for it."""
     concerns = concern or []
-    with refusing():
+
+    def act(signature: str | None) -> str:
         if service is not None:
-            body = {
+            body: dict[str, Any] = {
                 "draw": announcement,
                 "inference_id": dossier,
                 "opinion": opinion.value,
                 "concerns": [one.value for one in concerns],
             }
-            record = str(Remote(service, token).post("/v1/college/reviews", body)["record_id"])
-        else:
-            with acting(context, home, token) as (ledger, actor):
-                record = review.review(
-                    ledger,
-                    actor,
-                    announcement=announcement,
-                    dossier=dossier,
-                    opinion=opinion,
-                    concerns=concerns,
-                ).id
+            body |= {"signature": signature} if signature is not None else {}
+            return str(Remote(service, token).post("/v1/college/reviews", body)["record_id"])
+        with acting(context, home, token) as (ledger, actor):
+            return review.review(
+                ledger,
+                actor,
+                announcement=announcement,
+                dossier=dossier,
+                opinion=opinion,
+                concerns=concerns,
+                signature=signature,
+            ).id
+
+    with refusing():
+        said = {"opinion": opinion, "concerns": concerns}
+        meant = {"type": RecordType.CASE_REVIEWED, "dossier": dossier, "body": said}
+        record = signing(key, act, meant=meant)
     typer.echo(f"reviewed: record {record}")
 
 
@@ -282,7 +314,7 @@ def status(
             present = college.status(ledger)
     seats = Table("member", "seat", "own key", title="Seats")
     for seat in present.members:
-        seats.add_row(seat.member, seat.profession, "yes" if seat.own_key else "no")
+        seats.add_row(seat.member, seat.profession, seat.key or "none")
     for profession in present.empty_seats:
         seats.add_row("(empty)", profession, "")
     waiting = Table("model", "version", "votes", "missing", title="Versions that wait for votes")
@@ -294,6 +326,8 @@ def status(
     )
     for one in present.draws:
         missing = f"OVERDUE: no sample after {DAYS_TO_DRAW} days" if one.overdue else "not yet"
+        if one.abandoned:
+            missing = "abandoned"
         announced.add_row(
             one.announcement,
             _day(one.announced_at),
@@ -308,6 +342,8 @@ def status(
         deferred.add_row(deferral.information, _day(deferral.since), ", ".join(deferral.models))
     for table in (seats, waiting, announced, deferred):
         out.print(table)
+    if present.founded is not None:
+        typer.echo(present.founded)
     for draw_standing in present.draws:
         for dossier in draw_standing.open:
             typer.echo(f"to review: {draw_standing.announcement} {dossier}")

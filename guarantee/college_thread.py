@@ -8,20 +8,22 @@ from guarantee.footing import (
     dossier_of,
     expect,
     model_of,
-    own_key,
     seated,
     version_named,
     version_of,
 )
 from guarantee.identity import Profession
 from guarantee.records import Header, RecordType
-from guarantee.refusals import AlreadyDone, NotAMember, NotApproved, OwnKeyNeeded, StepMissing
+from guarantee.refusals import AlreadyDone, NotAMember, NotApproved, ProtocolError, StepMissing
 from guarantee.situations import (
     COLLEGE,
+    EVERY,
     College,
     CollegeStep,
     Draw,
     DrawStep,
+    Frames,
+    FrameStep,
     Insider,
     Member,
     Review,
@@ -50,8 +52,6 @@ def _vote(header: Header, state: State) -> None:
         raise AlreadyDone("the college has approved this version")
     if header.actor in (voter for voter, _ in version.votes):
         raise AlreadyDone("this member has voted on this version")
-    if own_key(header, state) is not None and len(header.follows) != 2:
-        raise OwnKeyNeeded("the member has a key of their own: sign the vote with it")
     votes = (*version.votes, (header.actor, header.outcome))
     state.put(key, replace(version, votes=votes), version)
 
@@ -106,8 +106,35 @@ def _announce(header: Header, state: State) -> None:
     seated(header, state)
     if header.model is not None:
         model_of(header, state)
-    draw = Draw(step=DrawStep.ANNOUNCED, announcer=header.actor, announced_at=header.time)
+    frame, frames = header.model or EVERY, state.get(Frames, COLLEGE) or Frames()
+    for other, announcement in frames.open:
+        # Of two open draws over the same cases, somebody could pick the one to carry out.
+        if frame == other or EVERY in (frame, other):
+            raise StepMissing(
+                f"announcement {announcement} stands open over these cases: SampleDrawn is "
+                "missing; draw it first, or have another member abandon it"
+            )
+    if header.follows != last_draw(frames, frame):
+        raise StepMissing("the frame starts where the last draw of it ended, which it follows")
+    draw = Draw(
+        step=DrawStep.ANNOUNCED,
+        announcer=header.actor,
+        announced_at=header.time,
+        model=header.model,
+    )
     state.put(header.id, draw, None)
+    moved = replace(frames, step=FrameStep.OPEN, open=(*frames.open, (frame, header.id)))
+    state.put(COLLEGE, moved, state.get(Frames, COLLEGE))
+
+
+def last_draw(frames: Frames, frame: str) -> tuple[str, ...]:
+    """The announcement with which the last draw of that frame ended, if there was one."""
+    return tuple(announcement for name, announcement in frames.ended if name == frame)
+
+
+def _closed(frames: Frames, announcement: str) -> Frames:
+    still = tuple(one for one in frames.open if one[1] != announcement)
+    return replace(frames, step=FrameStep.OPEN if still else FrameStep.FREE, open=still)
 
 
 def _draw(header: Header, state: State) -> None:
@@ -115,8 +142,28 @@ def _draw(header: Header, state: State) -> None:
     seated(header, state)
     key, draw = _announced(header, state)
     if draw.step is not DrawStep.ANNOUNCED:
-        raise AlreadyDone("the sample of this announcement was drawn")
+        raise AlreadyDone("the sample of this announcement was drawn, or it was abandoned")
+    if header.model != draw.model:
+        raise ProtocolError("the sample names another model than its announcement")
     state.put(key, replace(draw, step=DrawStep.DRAWN, drawn=header.id), draw)
+    frames, frame = state.get(Frames, COLLEGE), draw.model or EVERY
+    closed = _closed(frames or Frames(), key)
+    ended = tuple(one for one in closed.ended if one[0] != frame)
+    state.put(COLLEGE, replace(closed, ended=(*ended, (frame, key))), frames)
+
+
+def _abandon(header: Header, state: State) -> None:
+    """A draw is given up: its cases fall to the next one. Whoever knows the sample cannot."""
+    expect(header, outcome=("abandoned",))
+    seated(header, state)
+    key, draw = _announced(header, state)
+    if draw.step is not DrawStep.ANNOUNCED:
+        raise AlreadyDone("the sample of this announcement was drawn, or it was abandoned")
+    if header.actor == draw.announcer:
+        raise NotAMember("another member than who announced it abandons a draw")
+    state.put(key, replace(draw, step=DrawStep.ABANDONED), draw)
+    frames = state.get(Frames, COLLEGE)
+    state.put(COLLEGE, _closed(frames or Frames(), key), frames)
 
 
 def _review(header: Header, state: State) -> None:
@@ -125,7 +172,9 @@ def _review(header: Header, state: State) -> None:
     key, draw = _announced(header, state)
     if draw.step is not DrawStep.DRAWN:
         raise StepMissing("no sample was drawn yet: SampleDrawn is missing")
-    dossier, _ = dossier_of(header, state)
+    dossier, case = dossier_of(header, state)
+    if header.actor in case.hands:
+        raise NotAMember("whoever asked or decided in a case does not review it")
     place = review_key(key, dossier, header.actor)
     if state.get(Review, place) is not None:
         raise AlreadyDone("this member has reviewed this case")
@@ -146,5 +195,6 @@ RULES: Final[dict[RecordType, Rule]] = {
     RecordType.MODEL_APPROVED: _approve,
     RecordType.DRAW_ANNOUNCED: _announce,
     RecordType.SAMPLE_DRAWN: _draw,
+    RecordType.DRAW_ABANDONED: _abandon,
     RecordType.CASE_REVIEWED: _review,
 }

@@ -6,8 +6,8 @@ from typing import Final
 from guarantee.bodies import Purpose
 from guarantee.footing import dossier_of, expect, information_of
 from guarantee.records import Header, RecordType
-from guarantee.refusals import AlreadyDone, Erased, OnHold, RoleRefused, UnknownInformation
-from guarantee.situations import Gate, Information, KeyHolder, KeyStep, Rule, State
+from guarantee.refusals import AlreadyDone, Erased, OnHold, UnknownInformation
+from guarantee.situations import Gate, Information, Rule, State
 
 
 def _access(header: Header, state: State) -> None:
@@ -63,14 +63,6 @@ def _patient(header: Header, state: State) -> list[tuple[str, Information]]:
     return informations
 
 
-def _register_key(header: Header, state: State) -> None:
-    expect(header, outcome=("registered",))
-    if header.subject != header.actor:
-        raise RoleRefused("everyone registers their own key, and nobody else's")
-    holder = KeyHolder(step=KeyStep.REGISTERED, registration=header.id)
-    state.put(header.actor, holder, state.get(KeyHolder, header.actor))
-
-
 def _rotate(header: Header, state: State) -> None:  # noqa: ARG001  # stands on nothing earlier
     expect(header, outcome=("rotated",))
 
@@ -89,7 +81,6 @@ RULES: Final[dict[RecordType, Rule]] = {
     RecordType.PATIENT_RECTIFIED: _rectify,
     RecordType.HOLD_PLACED: _hold,
     RecordType.PATIENT_ERASED: _erase,
-    RecordType.KEY_REGISTERED: _register_key,
     RecordType.KEY_ROTATED: _rotate,
     RecordType.BACKUP_TAKEN: _back_up,
     RecordType.LOG_OPENED: _open_log,

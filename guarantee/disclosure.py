@@ -2,7 +2,9 @@
 
 A header commits to its sealed body: SHA-256 over a tag, a nonce and the body's bytes. Whoever is
 given nonce and bytes can check them against a header of a verified log, and learns nothing of any
-other record. So the patient's key stays in the house.
+other record. So the patient's key stays in the house. That a decision was signed with its
+clinician's own key, verifying an export shows without any of this: the header holds the signature
+over a digest of the words, and the words are held against that digest here.
 
 The file is RFC 8785 JSON: `format` ("garant-disclosure"), `version` (1), `dossier`, and `opened`,
 which maps the id of each sealed record of the dossier to the base64 of its nonce and body.
@@ -20,12 +22,14 @@ import rfc8785
 from sqlalchemy import select
 
 from guarantee.access import read_dossier
-from guarantee.bodies import BODY_TYPES, Body, Purpose
+from guarantee.bodies import BODY_TYPES, Body, DecisionSigned, Purpose
 from guarantee.errors import GuaranteeError
 from guarantee.ledger import Ledger
 from guarantee.pseudonyms import Actor
 from guarantee.records import Header, MalformedRecord
 from guarantee.refusals import StepMissing
+from guarantee.signature import SignatureRefused
+from guarantee.signing_keys import check_words
 from guarantee.source import Source
 from guarantee.store import BODIES
 from guarantee.vault import COMMITMENT_TAG, NONCE_BYTES, decrypt
@@ -108,6 +112,8 @@ def open_disclosed(source: Source, disclosure: str) -> list[Disclosed]:
             body = None
         else:
             body = _body(header, _opened(header, openings.pop(header.id, None)))
+            if isinstance(body, DecisionSigned):
+                _check_words(header, body)
         disclosed.append(Disclosed(index=entry.place, header=header, body=body))
     if openings:
         raise DisclosureRefused(
@@ -157,6 +163,13 @@ def _opened(header: Header, opening: bytes | None) -> bytes:
     if sha256(COMMITMENT_TAG + opening).hexdigest() != header.commitment:
         raise DisclosureRefused(f"record {header.id} committed to another body than this one")
     return opening[NONCE_BYTES:]
+
+
+def _check_words(header: Header, body: DecisionSigned) -> None:
+    try:
+        check_words(header, body)
+    except SignatureRefused as error:
+        raise DisclosureRefused(f"record {header.id}: {error}") from error
 
 
 def _body(header: Header, encoded: bytes) -> Body:

@@ -1,7 +1,8 @@
 """The clinical thread: informing, asking, deciding, telling, confirming; and reading it back."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
 
 from sqlalchemy import Connection
 
@@ -39,13 +40,8 @@ from guarantee.refusals import (
     UnknownDossier,
     UnknownInformation,
 )
-from guarantee.signature import (
-    PublicKey,
-    SignatureRefused,
-    verify_attestation,
-    verify_detached,
-)
-from guarantee.signing_keys import decision_payload, own_key
+from guarantee.signature import PublicKey, SignatureRefused, verify_attestation
+from guarantee.signing_keys import decision_payload, salt_of, signed, statement_of
 from guarantee.situations import Dossier, Gate, Information, Step
 from guarantee.versions import RegisteredVersion, registered_version, standing
 
@@ -382,28 +378,41 @@ def sign_decision(
         assurance=Assurance.ISSUER if signature is None else Assurance.OWN_KEY,
         attestation=caller.attestation,
         issuer_key=caller.issuer_key,
-        signature=signature,
     )
-    signed_with: tuple[str, ...] = ()
-    if signature is not None:
-        own = own_key(ledger, actor.pseudonym)
-        if own is None:
-            raise SignatureRefused("no key of yours is registered: garant key register")
-        payload = decision_payload(
-            ledger.find(dossier).header, decision=decision, label=label, reason=reason
-        )
-        verify_detached(signature, payload, own[1])
-        signed_with = own[:1]
-    return _follow(
+    draft = _following(
         ledger,
         actor,
         kind=RecordType.DECISION_SIGNED,
         outcome=decision,
         dossier=dossier,
         body=body,
-        request=request,
-        follows=signed_with,
     )
+    if signature is not None:
+        asked = _decision_to_sign(
+            ledger, dossier=dossier, decision=decision, label=label, reason=reason
+        )
+        draft = replace(
+            signed(ledger, draft, signature, payload=asked.payload),
+            body=body.model_copy(update={"salt": asked.salt.hex()}),
+            statement=asked.statement,
+        )
+    return ledger.record(draft, request)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionToSign:
+    """What a clinician's own key signs, and how to see that it is what they decide.
+
+    Attributes:
+        payload: The bytes to sign: see `signing_keys.decision_payload`.
+        salt: With it and the words, `signing_keys.statement_of` makes what the payload holds.
+        label: What is decided: of an acceptance, the answer's label.
+    """
+
+    payload: bytes
+    salt: bytes
+    statement: str
+    label: str | None
 
 
 def decision_to_sign(
@@ -413,8 +422,8 @@ def decision_to_sign(
     decision: Decision,
     label: str | None,
     reason: str | None,
-) -> bytes:
-    """The bytes that a clinician's own key signs: see `signing_keys.decision_payload`.
+) -> DecisionToSign:
+    """What a clinician's own key signs for a decision; nothing is recorded.
 
     Raises:
         UnknownDossier: No such inference.
@@ -425,8 +434,21 @@ def decision_to_sign(
     if view.inference is None:
         raise StepMissing("the answer is withheld: FirstRead is missing")
     label = _decided_label(ledger, view, decision, label, reason)
-    inference = ledger.find(dossier).header
-    return decision_payload(inference, decision=decision, label=label, reason=reason)
+    return _decision_to_sign(ledger, dossier=dossier, decision=decision, label=label, reason=reason)
+
+
+def _decision_to_sign(
+    ledger: Ledger, *, dossier: str, decision: Decision, label: str | None, reason: str | None
+) -> DecisionToSign:
+    salt = salt_of(ledger.people.key(ledger.sealed_for(dossier) or ""), dossier)
+    statement = statement_of(salt, label=label, reason=reason)
+    payload = decision_payload(
+        dossier,
+        header_sha256=sha256(ledger.find(dossier).header.encode()).hexdigest(),
+        decision=decision,
+        statement=statement,
+    )
+    return DecisionToSign(payload=payload, salt=salt, statement=statement, label=label)
 
 
 def _decided_label(
@@ -602,6 +624,13 @@ class Seen:
     answer: Answer
 
 
+    draft = _following(ledger, actor, kind=kind, outcome=outcome, dossier=dossier, body=body)
+    return ledger.record(draft, request)
+
+
+def _following(
+    ledger: Ledger, actor: Actor, *, kind: RecordType, outcome: str, dossier: str, body: Body
+) -> Draft:
 def window(
     ledger: Ledger, *, model: str, model_version: str | None = None, count: int = 1000
 ) -> list[Seen]:
@@ -651,22 +680,18 @@ def _follow(
     dossier: str,
     body: Body,
     request: Request | None,
-    follows: tuple[str, ...] = (),
 ) -> Recorded:
     situation = _situation(ledger, dossier)
-    return ledger.record(
-        Draft(
-            type=kind,
-            actor=actor,
-            outcome=outcome,
-            body=body,
-            sealed_for=patient_of(ledger, situation.information),
-            dossier=dossier,
-            follows=(dossier, *follows),
-            model=situation.model,
-            model_version=situation.model_version,
-        ),
-        request,
+    return Draft(
+        type=kind,
+        actor=actor,
+        outcome=outcome,
+        body=body,
+        sealed_for=patient_of(ledger, situation.information),
+        dossier=dossier,
+        follows=(dossier,),
+        model=situation.model,
+        model_version=situation.model_version,
     )
 
 

@@ -4,9 +4,11 @@ The college announces rate, frame and the SHA-256 of a secret made on its own ma
 SHA-256 over that secret and the root of the first log that includes the announcement: the
 operator does not know the secret, the college does not know the root.
 
-Frame and strata come from headers alone. A case whose patient was erased stays in the frame:
-otherwise an erasure could take a case out of the sample. Drawn, it counts as erased, and nobody
-reviews it.
+Frame and strata come from headers alone. A frame starts where the last draw of it ended, so that
+nobody leaves cases out or takes a handful; and one announcement alone stands open over a case, so
+that nobody who sees what two draw carries out the better one. A case whose patient was erased
+stays in the frame: otherwise an erasure could take a case out of the sample. Drawn, it counts as
+erased, and nobody reviews it.
 """
 
 import math
@@ -148,16 +150,23 @@ def sample(
     return drawn(cases, Fraction(announced.rate), seed_of(secret, root))
 
 
-def check_announcement(header: Header, announced: DrawAnnounced, *, index: int) -> None:
+def check_announcement(header: Header, announced: DrawAnnounced, *, start: int) -> None:
     """Check that an announcement's header and body speak of the same frame.
 
+    Args:
+        start: The index of the announcement that the header follows: the last of this frame
+            whose sample was drawn; 0 where it follows none.
+
     Raises:
-        SampleRefused: They name different models, or the frame starts after it ends.
+        SampleRefused: They name different models, or the frame starts elsewhere.
     """
     if header.model != announced.model:
         raise SampleRefused("the announcement's body names another model than its header")
-    if announced.first_index > index:
-        raise SampleRefused("the frame starts after the announcement, where it ends")
+    if announced.first_index != start:
+        raise SampleRefused(
+            f"the frame starts at {announced.first_index}, and not at {start}, where the last "
+            "draw of it ended: cases are left out or taken twice"
+        )
 
 
 def check_sample(

@@ -7,7 +7,6 @@ from guarantee.refusals import (
     Erased,
     NotAMember,
     NotInformed,
-    OwnKeyNeeded,
     ProtocolError,
     UnknownDossier,
     UnknownInformation,
@@ -17,7 +16,6 @@ from guarantee.situations import (
     Dossier,
     Gate,
     Information,
-    KeyHolder,
     Member,
     Model,
     State,
@@ -88,16 +86,3 @@ def seated(header: Header, state: State) -> None:
     """Check that the actor has a seat in the college."""
     if state.get(Member, header.actor) is None:
         raise NotAMember("the actor has no seat in the college: MemberAppointed is missing")
-
-
-def own_key(header: Header, state: State) -> str | None:
-    """The registration of the actor's present key, which a signed record follows second.
-
-    Raises:
-        OwnKeyNeeded: The record follows another second record than that one.
-    """
-    holder = state.get(KeyHolder, header.actor)
-    registration = holder.registration if holder is not None else None
-    if len(header.follows) > 1 and header.follows[1:] != (registration,):
-        raise OwnKeyNeeded("the record names another key than its actor's present one: sign again")
-    return registration

@@ -54,6 +54,8 @@ def _resume(header: Header, state: State) -> None:
     model = model_of(header, state)
     if model.step is not Standing.SUSPENDED:
         raise AlreadyDone("the model is not suspended")
+    if header.follows != ((model.cause,) if model.cause is not None else ()):
+        raise StepMissing("the record names another suspension than the present one: look again")
     step = Standing.SERVING if model.version else Standing.REGISTERED
     state.put(header.model or "", replace(model, step=step, cause=None), model)
 

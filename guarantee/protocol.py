@@ -9,7 +9,7 @@ would convict honest logs, so it comes with a header version of its own.
 
 from typing import Final
 
-from guarantee import clinical_thread, college_thread, custody_thread, models_thread
+from guarantee import clinical_thread, college_thread, custody_thread, keys_thread, models_thread
 from guarantee.identity import Role
 from guarantee.records import Header, RecordType
 from guarantee.refusals import ProtocolError, RoleRefused
@@ -20,6 +20,7 @@ _RULES: Final[dict[RecordType, Rule]] = {
     **models_thread.RULES,
     **college_thread.RULES,
     **custody_thread.RULES,
+    **keys_thread.RULES,
 }
 
 _CLINICAL: Final = frozenset({Role.CLINICIAN})
@@ -51,6 +52,7 @@ ROLES: Final[dict[RecordType, frozenset[Role]]] = {
     RecordType.VOTE_CAST: _COLLEGE,
     RecordType.MODEL_APPROVED: _COLLEGE,
     RecordType.DRAW_ANNOUNCED: _COLLEGE,
+    RecordType.DRAW_ABANDONED: _COLLEGE,
     RecordType.SAMPLE_DRAWN: _COLLEGE,
     RecordType.CASE_REVIEWED: _COLLEGE,
     RecordType.ACCESS_RECORDED: _CLINICAL | _COLLEGE | _DPO | _MONITOR,
@@ -59,6 +61,7 @@ ROLES: Final[dict[RecordType, frozenset[Role]]] = {
     RecordType.PATIENT_ERASED: _DPO,
     RecordType.HOLD_PLACED: _DPO,
     RecordType.KEY_REGISTERED: _CLINICAL | _COLLEGE,
+    RecordType.KEY_WITHDRAWN: _COLLEGE,
     RecordType.KEY_ROTATED: _OPERATOR,
     RecordType.BACKUP_TAKEN: _OPERATOR,
     RecordType.LOG_OPENED: _OPERATOR,
@@ -89,6 +92,7 @@ def advance(header: Header, state: State) -> None:
     if len(header.follows) > MOST_FOLLOWED:
         raise ProtocolError(f"a record follows {MOST_FOLLOWED} others at most")
     _check_apart(header, state)
+    keys_thread.check_signed(header, state)
     _RULES[header.type](header, state)
     if header.role in _INSIDERS and state.get(Insider, header.actor) is None:
         state.put(header.actor, Insider(step=header.role), None)

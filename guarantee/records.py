@@ -45,6 +45,7 @@ class RecordType(StrEnum):
     DRIFT_CLEARED = "DriftCleared"
     MEMBER_APPOINTED = "MemberAppointed"
     DRAW_ANNOUNCED = "DrawAnnounced"
+    DRAW_ABANDONED = "DrawAbandoned"
     SAMPLE_DRAWN = "SampleDrawn"
     CASE_REVIEWED = "CaseReviewed"
     ACCESS_RECORDED = "AccessRecorded"
@@ -53,6 +54,7 @@ class RecordType(StrEnum):
     PATIENT_ERASED = "PatientErased"
     HOLD_PLACED = "HoldPlaced"
     KEY_REGISTERED = "KeyRegistered"
+    KEY_WITHDRAWN = "KeyWithdrawn"
     KEY_ROTATED = "KeyRotated"
     BACKUP_TAKEN = "BackupTaken"
     LOG_OPENED = "LogOpened"
@@ -78,6 +80,9 @@ class Header:
         models: What a patient was informed of.
         valid_until: When that information ends, in milliseconds since 1970.
         subject: Pseudonym of the person whom a governance record concerns.
+        key: Thumbprint of the actor's own key, where the record registers it or is signed with it.
+        statement: SHA-256 of a signed decision's words, hexadecimal: `signing_keys.statement_of`.
+        signature: A detached JWS by `key`; what it signs, `guarantee.signing_keys` says.
     """
 
     type: RecordType
@@ -96,6 +101,9 @@ class Header:
     models: tuple[str, ...] | None = None
     valid_until: int | None = None
     subject: str | None = None
+    key: str | None = None
+    statement: str | None = None
+    signature: str | None = None
 
     def encode(self) -> bytes:
         """The canonical bytes that the log hashes; absent facts are left out."""
@@ -142,7 +150,16 @@ class Header:
     def has_its_types(self) -> bool:
         """Whether every fact is a word, a whole number or words: what JSON may have changed."""
         words = (self.id, self.actor, self.outcome, self.vaulted_digest)
-        maybe = (self.dossier, self.model, self.model_version, self.commitment, self.subject)
+        maybe = (
+            self.dossier,
+            self.model,
+            self.model_version,
+            self.commitment,
+            self.subject,
+            self.key,
+            self.statement,
+            self.signature,
+        )
         numbers = (self.version, self.time, self.valid_until or 0)
         return (
             all(isinstance(word, str) for word in (*words, *self.follows, *(self.models or ())))

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from guarantee.errors import GuaranteeError
+from guarantee.signing_keys import SignatureNeeded
 
 _SECONDS = 60
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -41,6 +42,7 @@ class Remote:
             once: An idempotency key: the same request under it is recorded once.
 
         Raises:
+            SignatureNeeded: Sign this with your own key, and ask again; carries what to sign.
             RemoteRefused: The service refused, or the address is not one to send a token to.
             RemoteUnavailable: There was no answer, or not one of a Garant.
         """
@@ -69,7 +71,10 @@ class Remote:
         if not isinstance(content, dict):
             raise RemoteUnavailable(f"{self.url} does not answer as a Garant does")
         if status >= http.client.BAD_REQUEST:
-            raise RemoteRefused(f"{content.get('title', status)}: {content.get('detail', '')}")
+            detail = str(content.get("detail", ""))
+            if isinstance(payload := content.get("payload"), str):
+                raise SignatureNeeded(detail, payload.encode())
+            raise RemoteRefused(f"{content.get('title', status)}: {detail}")
         return content
 
     def _connection(self) -> http.client.HTTPConnection:

@@ -15,6 +15,7 @@ from guarantee.bodies import (
     BackupTaken,
     Body,
     CaseReviewed,
+    DrawAbandoned,
     DrawAnnounced,
     KeyRegistered,
     LogOpened,
@@ -35,13 +36,14 @@ from guarantee.draw import (
     check_sample,
 )
 from guarantee.findings import Finding, Progress, Report
+from guarantee.founding import Founding
 from guarantee.protocol import advance
 from guarantee.rebuilt import Rebuilt
-from guarantee.records import Header, MalformedRecord
+from guarantee.records import Header, MalformedRecord, RecordType
 from guarantee.refusals import ProtocolError
 from guarantee.signature import PublicKey, SignatureRefused
 from guarantee.signing_keys import check_key
-from guarantee.situations import Information, Remembered, version_key
+from guarantee.situations import Information, KeyHolder, KeyStep, Remembered, version_key
 from guarantee.source import Entry, Row, Source
 
 CLOCK_TOLERANCE_MS = 1000
@@ -60,6 +62,15 @@ class Announced:
 
 
 @dataclass(frozen=True, slots=True)
+class Registered:
+    """A `KeyRegistered`, and where it stands."""
+
+    index: int
+    record: str
+    body: KeyRegistered
+
+
+@dataclass(frozen=True, slots=True)
 class Opened:
     """A `LogOpened`, and where it stands."""
 
@@ -73,7 +84,9 @@ class Replayed:
 
     Attributes:
         state: The protocol's state after the last record.
-        keys: People's own keys, by the id of their registration.
+        keys: People's own keys, by their thumbprint.
+        holders: The same, by the id of their registration.
+        registered: Every registration of a key: its index, its record and what it says.
         registrations: Headers of `ModelRegistered`, by the version's key.
         digests: Registered digests, by the version's key.
         opened: Every `LogOpened`, in their order.
@@ -81,10 +94,14 @@ class Replayed:
         erasures: Headers of `PatientErased`.
         people: The first record that names each person, by the pseudonym of who acted or is
             concerned.
+        abandoned: The `DrawAbandoned` of each announcement that has one.
+        lowered: Decisions without the key that their actor had.
     """
 
     state: Remembered = field(default_factory=Remembered)
     keys: dict[str, PublicKey] = field(default_factory=dict)
+    holders: dict[str, PublicKey] = field(default_factory=dict)
+    registered: list[Registered] = field(default_factory=list)
     registrations: dict[str, Header] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
     opened: list[Opened] = field(default_factory=list)
@@ -94,6 +111,9 @@ class Replayed:
     order: list[Finding] = field(default_factory=list)
     draws: dict[str, Announced] = field(default_factory=dict)
     samples: dict[str, tuple[str, int, SampleDrawn]] = field(default_factory=dict)
+    abandoned: dict[str, str] = field(default_factory=dict)
+    founding: Founding = field(default_factory=Founding)
+    lowered: list[str] = field(default_factory=list)
     latest: int = 0
 
 
@@ -127,6 +147,8 @@ def replay(source: Source, tree: Rebuilt, report: Report, progress: Progress) ->
             advance(header, replayed.state)
         except ProtocolError as error:
             replayed.order.append(Finding(problem=str(error), record=header.id, index=entry.place))
+        replayed.founding.add(header)
+        _check_level(header, replayed)
         # 3.
         if (header.commitment is None) == (header.type in SEALED_TYPES):
             report.found(
@@ -145,6 +167,7 @@ def replay(source: Source, tree: Rebuilt, report: Report, progress: Progress) ->
     _check_erased(bare, replayed, report)
     # 5.
     _check_samples(source, tree, replayed, report)
+    _remark_people(replayed, report)
     if replayed.order and (tree.altered or tree.spoilt):
         report.remark("the order of steps was not judged, because records were altered")
     else:
@@ -208,6 +231,46 @@ def _row_of(header: Header) -> Row:
     return Row(header.id, header.type, header.dossier, header.model)
 
 
+def _check_level(header: Header, replayed: Replayed) -> None:
+    if header.type is RecordType.DECISION_SIGNED and header.key is None:
+        holder = replayed.state.get(KeyHolder, header.actor)
+        if holder is not None and holder.step is KeyStep.REGISTERED:
+            replayed.lowered.append(header.id)
+
+
+def _remark_people(replayed: Replayed, report: Report) -> None:
+    if (founded := replayed.founding.words) is not None:
+        report.remark(founded)
+    if replayed.lowered:
+        report.remark(
+            f"{len(replayed.lowered)} decisions are attested by the issuer alone, although their "
+            f"clinicians had keys of their own; the first is {replayed.lowered[0]}"
+        )
+    for announcement, record in replayed.abandoned.items():
+        report.remark(
+            f"record {record}: the draw {announcement} was abandoned; its cases fall to the next"
+        )
+
+
+def check_registrations(replayed: Replayed, own: str, report: Report) -> None:
+    """Check that keys were registered in this log, or in the one that it goes on from.
+
+    Args:
+        own: The log's origin.
+    """
+    for one in replayed.registered:
+        later = next((opened for opened in replayed.opened if opened.index > one.index), None)
+        if later is not None and later.body.shared <= one.index:
+            continue  # A restore put these records under another log; which, no record says.
+        origin = own if later is None else later.body.origin
+        if one.body.log != origin:
+            report.found(
+                f"the key was registered for the log {one.body.log!r}, not for {origin!r}",
+                record=one.record,
+                index=one.index,
+            )
+
+
 def _check_clock(header: Header, index: int, replayed: Replayed, report: Report) -> None:
     if header.time < replayed.latest - CLOCK_TOLERANCE_MS:
         report.remark(
@@ -225,13 +288,13 @@ def _read(
     except ValueError:
         report.found(f"the body is not that of a {header.type}", record=header.id, index=place)
         return
-    problem = _contradiction(header, body, place, tree, replayed)
+    problem = _contradiction(header, body, place, tree=tree, replayed=replayed, report=report)
     if problem is not None:
         report.found(problem, record=header.id, index=place)
 
 
 def _contradiction(
-    header: Header, body: Body, index: int, tree: Rebuilt, replayed: Replayed
+    header: Header, body: Body, index: int, *, tree: Rebuilt, replayed: Replayed, report: Report
 ) -> str | None:
     """What a body in clear says against its header or earlier records, if it does."""
     version = version_key(header.model or "", header.model_version or "")
@@ -264,30 +327,58 @@ def _contradiction(
                 return "the backup is not of this log"
         case LogOpened():
             replayed.opened.append(Opened(index, body))
-        case DrawAnnounced() | SampleDrawn() | CaseReviewed() | KeyRegistered():
+        case KeyRegistered():
+            return _key_contradiction(header, body, index, replayed, report)
+        case DrawAnnounced() | SampleDrawn() | CaseReviewed():
             return _college_contradiction(header, body, index, replayed)
+        case DrawAbandoned():
+            replayed.abandoned.setdefault(header.follows[0] if header.follows else "", header.id)
+    return None
+
+
+def _key_contradiction(
+    header: Header, body: KeyRegistered, index: int, replayed: Replayed, report: Report
+) -> str | None:
+    replayed.registered.append(Registered(index, header.id, body))
+    before = replayed.holders.get(header.follows[0]) if header.follows else None
+    try:
+        key = check_key(header, body, standing=before)
+    except SignatureRefused as error:
+        return str(error)
+    replayed.keys.setdefault(key.thumbprint, key)
+    replayed.holders[header.id] = key
+    if len(header.follows) > 1:
+        withdrawals = " and ".join(header.follows[1:])
+        report.remark(
+            f"record {header.id}, index {index}: {header.actor} registered a key in place of a "
+            f"lost one, which {withdrawals} withdrew"
+        )
+    elif header.follows:
+        report.remark(
+            f"record {header.id}, index {index}: {header.actor} replaced their key, signed with "
+            "the one before"
+        )
     return None
 
 
 def _college_contradiction(
     header: Header,
-    body: DrawAnnounced | SampleDrawn | CaseReviewed | KeyRegistered,
+    body: DrawAnnounced | SampleDrawn | CaseReviewed,
     index: int,
     replayed: Replayed,
 ) -> str | None:
     announcement = header.follows[0] if header.follows else ""
     try:
         match body:
-            case KeyRegistered():
-                replayed.keys[header.id] = check_key(body)
             case DrawAnnounced():
                 replayed.draws[header.id] = Announced(index, header.time, body)
-                check_announcement(header, body, index=index)
+                before = replayed.draws.get(announcement)
+                check_announcement(header, body, start=0 if before is None else before.index)
             case SampleDrawn():
                 replayed.samples.setdefault(announcement, (header.id, index, body))
             case CaseReviewed() if announcement in replayed.samples:
                 check_review(header, body, replayed.samples[announcement][2])
-    except (SampleRefused, SignatureRefused) as error:
+    except SampleRefused as error:
         return str(error)
     return None
 
@@ -335,7 +426,7 @@ def _check_samples(source: Source, tree: Rebuilt, replayed: Replayed, report: Re
                 index=announced.index,
             )
         secrets.add(announced.body.secret_sha256)
-        if key in replayed.samples:
+        if key in replayed.samples or key in replayed.abandoned:
             continue
         days = (replayed.latest - announced.time) // _DAY_MS
         missing = "a draw was announced and no sample was drawn"

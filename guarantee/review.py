@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from guarantee.appending import Draft, Request
-from guarantee.bodies import CaseReviewed, Concern, DrawAnnounced, Opinion, SampleDrawn
+from guarantee.bodies import (
+    CaseReviewed,
+    Concern,
+    DrawAbandoned,
+    DrawAnnounced,
+    Opinion,
+    SampleDrawn,
+    stated,
+)
+from guarantee.college_thread import last_draw
 from guarantee.draw import DAYS_TO_DRAW, FRAMED, Case, Frame, SampleRefused, check_sample, sample
 from guarantee.ledger import Ledger
 from guarantee.logged import Recorded
@@ -16,7 +25,18 @@ from guarantee.merkle import Hash
 from guarantee.pseudonyms import Actor
 from guarantee.records import RecordType
 from guarantee.refusals import StepMissing, UnknownDossier
-from guarantee.situations import Dossier, Draw, DrawStep, Gate, Information, Review
+from guarantee.signing_keys import signed
+from guarantee.situations import (
+    COLLEGE,
+    EVERY,
+    Dossier,
+    Draw,
+    DrawStep,
+    Frames,
+    Gate,
+    Information,
+    Review,
+)
 
 _DAY_MS = 24 * 3600 * 1000
 
@@ -73,6 +93,7 @@ class DrawStanding:
         open: Drawn cases that nobody has reviewed yet.
         erased: Drawn cases that nobody can review any more: their patients were erased.
         overdue: Whether it was announced so long ago without a draw that it is a finding.
+        abandoned: Whether it was given up: its cases fall to the next draw.
     """
 
     announcement: str
@@ -83,6 +104,7 @@ class DrawStanding:
     open: tuple[str, ...]
     erased: tuple[str, ...]
     overdue: bool
+    abandoned: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,49 +128,90 @@ def announce(
     rate: str,
     secret_sha256: str,
     model: str | None = None,
-    first_index: int = 0,
+    signature: str | None = None,
     request: Request | None = None,
 ) -> Recorded:
     """Announce a draw before anyone can know which cases it takes.
+
+    Its frame starts where the last draw of it ended, and ends with the announcement.
 
     Args:
         rate: The share of each stratum, as "1/20".
         secret_sha256: Of 32 bytes that the college's own machine alone knows, hexadecimal.
         model: Whose cases are in the frame; none: every model's.
-        first_index: Where in the log the frame starts; it ends with the announcement.
+        signature: By the member's own key, where they have one, over `signing_keys.act_payload`.
 
     Raises:
-        SampleRefused: The rate or the digest is none, the frame starts after the log's end, or
-            the secret was announced before: whoever has seen it could choose what it draws.
+        SampleRefused: The rate or the digest is none, or the secret was announced before:
+            whoever has seen it could choose what it draws.
+        StepMissing: Another announcement stands open over these cases.
+        SignatureNeeded: The member has a key: sign this with it; carries what to sign.
+        SignatureRefused: The key did not sign this.
         UnknownModel: No such model is registered.
         NotAMember: The actor has no seat.
     """
+    if request is not None and (repeat := ledger.repeated(request)) is not None:
+        return repeat
+    ended = last_draw(ledger.get(Frames, COLLEGE) or Frames(), model or EVERY)
+    start = ledger.find(ended[0]).index if ended else 0
     try:
         announced = DrawAnnounced(
-            rate=rate, model=model, first_index=first_index, secret_sha256=secret_sha256
+            rate=rate, model=model, first_index=start, secret_sha256=secret_sha256
         )
     except ValidationError as error:
         fields = ", ".join(str(one["loc"][0]) for one in error.errors())
         raise SampleRefused(
             f"{fields}: a rate reads 1/20 and is at most 1/1, a SHA-256 is 64 hexadecimal digits"
         ) from error
-    if first_index > ledger.head().size:
-        raise SampleRefused("the frame starts after the log's end")
-    if request is not None and (repeat := ledger.repeated(request)) is not None:
-        return repeat
     for earlier in ledger.latest(RecordType.DRAW_ANNOUNCED, count=100_000):
         if ledger.open_as(earlier, DrawAnnounced).secret_sha256 == secret_sha256:
             raise SampleRefused("this secret was announced before: make a new one for each draw")
-    return ledger.record(
-        Draft(
-            type=RecordType.DRAW_ANNOUNCED,
-            actor=actor,
-            outcome="announced",
-            body=announced,
-            model=model,
-        ),
-        request,
+    draft = Draft(
+        type=RecordType.DRAW_ANNOUNCED,
+        actor=actor,
+        outcome="announced",
+        body=announced,
+        follows=ended,
+        model=model,
     )
+    return ledger.record(signed(ledger, draft, signature), request)
+
+
+def abandon(
+    ledger: Ledger,
+    actor: Actor,
+    *,
+    announcement: str,
+    reason: str,
+    signature: str | None = None,
+    request: Request | None = None,
+) -> Recorded:
+    """Give up a draw whose secret is lost: its cases fall to the next draw.
+
+    Whoever announced it knows what it draws, so another member does this; verifying remarks it.
+
+    Args:
+        signature: By the member's own key, where they have one, over `signing_keys.act_payload`.
+
+    Raises:
+        StepMissing: No such draw was announced.
+        AlreadyDone: Its sample was drawn, or it was abandoned.
+        NotAMember: The actor has no seat, or announced it.
+        SignatureNeeded: The member has a key: sign this with it; carries what to sign.
+        SignatureRefused: The key did not sign this.
+    """
+    standing = ledger.get(Draw, announcement)
+    if standing is None:
+        raise StepMissing("no such draw was announced: DrawAnnounced is missing")
+    draft = Draft(
+        type=RecordType.DRAW_ABANDONED,
+        actor=actor,
+        outcome="abandoned",
+        body=stated(DrawAbandoned, reason=reason),
+        follows=(announcement,),
+        model=standing.model,
+    )
+    return ledger.record(signed(ledger, draft, signature), request)
 
 
 def draw(
@@ -219,17 +282,23 @@ def review(
     dossier: str,
     opinion: Opinion,
     concerns: Iterable[Concern] = (),
+    signature: str | None = None,
     request: Request | None = None,
 ) -> Recorded:
     """Record what a member thinks of a drawn case; nothing clinical is written here.
 
+    Args:
+        signature: By the member's own key, where they have one, over `signing_keys.act_payload`.
+
     Raises:
+        SignatureNeeded: The member has a key: sign this with it; carries what to sign.
+        SignatureRefused: The key did not sign this.
         StepMissing: No such draw was announced, or no sample was drawn yet.
         SampleRefused: The case was not drawn.
         UnknownDossier: No such inference.
         Erased: The patient's records were erased since.
         AlreadyDone: The member has reviewed this case.
-        NotAMember: The actor has no seat.
+        NotAMember: The actor has no seat, or asked or decided in this very case.
     """
     standing = ledger.get(Draw, announcement)
     if standing is None or standing.drawn is None:
@@ -239,19 +308,17 @@ def review(
         raise UnknownDossier("the log holds no such inference")
     if dossier not in ledger.open_as(ledger.find(standing.drawn), SampleDrawn).dossiers:
         raise SampleRefused("the case was not drawn: only drawn cases are reviewed")
-    return ledger.record(
-        Draft(
-            type=RecordType.CASE_REVIEWED,
-            actor=actor,
-            outcome=opinion,
-            body=CaseReviewed(opinion=opinion, concerns=tuple(concerns)),
-            dossier=dossier,
-            follows=(announcement, standing.drawn),
-            model=case.model,
-            model_version=case.model_version,
-        ),
-        request,
+    draft = Draft(
+        type=RecordType.CASE_REVIEWED,
+        actor=actor,
+        outcome=opinion,
+        body=CaseReviewed(opinion=opinion, concerns=tuple(concerns)),
+        dossier=dossier,
+        follows=(announcement, standing.drawn),
+        model=case.model,
+        model_version=case.model_version,
     )
+    return ledger.record(signed(ledger, draft, signature), request)
 
 
 def draws(ledger: Ledger, *, at: int) -> list[DrawStanding]:
@@ -281,7 +348,9 @@ def draws(ledger: Ledger, *, at: int) -> list[DrawStanding]:
                 drawn=None if drawn is None else len(drawn),
                 open=tuple(one for one in unseen if one not in erased),
                 erased=erased,
-                overdue=drawn is None and at - standing.announced_at > DAYS_TO_DRAW * _DAY_MS,
+                overdue=standing.step is DrawStep.ANNOUNCED
+                and at - standing.announced_at > DAYS_TO_DRAW * _DAY_MS,
+                abandoned=standing.step is DrawStep.ABANDONED,
             )
         )
     return standings

@@ -1,5 +1,6 @@
-"""Sealed bodies, opened: commitments, forms, and the signatures of decisions and votes."""
+"""Sealed bodies, opened: commitments and forms. And what people signed, sealed or in clear."""
 
+from hashlib import sha256
 from typing import Final
 
 from sqlalchemy import Connection, LargeBinary, Select, String, cast, select
@@ -26,8 +27,8 @@ from guarantee.pseudonyms import (
 from guarantee.rebuilt import Rebuilt
 from guarantee.records import Header, MalformedRecord, RecordType
 from guarantee.replay import Replayed
-from guarantee.signature import SignatureRefused
-from guarantee.signing_keys import check_decision, check_vote
+from guarantee.signature import PublicKey, SignatureRefused
+from guarantee.signing_keys import check_act, check_decision, check_signed_decision, check_vote
 from guarantee.situations import Step, version_key
 from guarantee.source import Entry, Source
 from guarantee.store import BODIES, KEYS, PEOPLE, RECORDS, REQUESTS
@@ -228,23 +229,74 @@ def check_sealed(
     """Open what custody's keys open; check commitments, forms and signatures.
 
     Args:
-        custody: None where no key is at hand: then votes alone are checked, which are in clear.
+        custody: None where no key is at hand: then signatures alone are checked, for which
+            headers and bodies in clear are enough.
     """
-    vote = f'"type":"{RecordType.VOTE_CAST}"'.encode()
+    # Digests of inferences' headers until they are decided: a signed decision names its own.
+    asked: dict[str, str] = {}
     for entry in source.entries(0, tree.size):
-        if entry.place in tree.altered or entry.place in tree.spoilt or entry.stored is None:
+        if entry.place % 1024 == 0:
+            progress(entry.place, tree.size)
+        if entry.place in tree.altered:
             continue
-        if custody is None and vote not in entry.header:
+        if custody is None and not any(part in entry.header for part in _SIGNED):
             continue
         try:
             header = Header.decode(entry.header)
         except MalformedRecord:
             continue
-        problem = _problem(header, entry, entry.stored, replayed, custody)
+        stored = None if entry.place in tree.spoilt else entry.stored
+        problem = _signature_problem(header, entry.header, stored, replayed, asked)
+        if problem is None and stored is not None:
+            problem = _problem(header, entry, stored, replayed, custody)
         if problem is not None:
             report.found(problem, record=header.id, index=entry.place)
-        if entry.place % 1024 == 0:
-            progress(entry.place, tree.size)
+
+
+_SIGNED: Final = (b'"signature":', f'"type":"{RecordType.INFERENCE_MADE}"'.encode())
+
+
+def _signature_problem(
+    header: Header,
+    encoded: bytes,
+    stored: bytes | None,
+    replayed: Replayed,
+    asked: dict[str, str],
+) -> str | None:
+    """What is wrong with a signature; the protocol has checked whose key had to sign."""
+    if header.type is RecordType.INFERENCE_MADE:
+        # A log whose people have no keys is not remembered for them.
+        if replayed.keys:
+            asked[header.id] = sha256(encoded).hexdigest()
+        return None
+    inference = None
+    if header.type is RecordType.DECISION_SIGNED:
+        inference = asked.pop(header.dossier or "", None)
+    if header.key is None or header.type is RecordType.KEY_REGISTERED:
+        return None
+    key = replayed.keys.get(header.key)
+    try:
+        if header.type is RecordType.DECISION_SIGNED:
+            if inference is not None:  # A missing inference is a finding of its own.
+                check_signed_decision(header, header_sha256=inference, key=key)
+        elif stored is not None and header.commitment is None:
+            body = BODY_TYPES[header.type].model_validate_json(stored)
+            _check_act(header, body, replayed, key)
+    except SignatureRefused as error:
+        return f"the signature: {error}"
+    except ValueError:
+        return None  # Its form is a finding already.
+    return None
+
+
+def _check_act(header: Header, body: Body, replayed: Replayed, key: PublicKey | None) -> None:
+    if not isinstance(body, VoteCast):
+        check_act(header, body, key=key)
+        return
+    version = version_key(header.model or "", header.model_version or "")
+    registration = replayed.registrations.get(version)
+    if registration is not None:  # The protocol names what is missing.
+        check_vote(header, body, registration=registration, key=key)
 
 
 def _problem(
@@ -253,7 +305,7 @@ def _problem(
     if header.commitment is None:
         if custody is not None and entry.key_id is not None:
             return "the row names a key for a clear body"
-        return _vote_problem(header, stored, replayed)
+        return None
     if custody is None:
         return None
     if entry.key_id is None:
@@ -270,9 +322,7 @@ def _problem(
     except ValueError:
         return f"the body is not that of a {header.type}"
     return contradiction(header, body, replayed) or (
-        _decision_problem(header, body, replayed, custody)
-        if isinstance(body, DecisionSigned)
-        else None
+        _decision_problem(header, body, custody) if isinstance(body, DecisionSigned) else None
     )
 
 
@@ -298,36 +348,15 @@ def contradiction(header: Header, body: Body, replayed: Replayed) -> str | None:
     return None
 
 
-def _decision_problem(
-    header: Header, body: DecisionSigned, replayed: Replayed, custody: Custody
-) -> str | None:
+def _decision_problem(header: Header, body: DecisionSigned, custody: Custody) -> str | None:
     inference = custody.header(header.dossier or "")
     identity = custody.actor(header.actor)
     if inference is None:
         return None  # The missing inference is a finding of its own.
     if identity is None:
         return "nobody knows who decided: the actor's identity is missing or altered"
-    own = replayed.keys.get(header.follows[1]) if len(header.follows) > 1 else None
     try:
-        check_decision(header, body, inference=inference, key=own, identity=identity)
+        check_decision(header, body, inference=inference, identity=identity)
     except SignatureRefused as error:
         return f"the decision's signature: {error}"
-    return None
-
-
-def _vote_problem(header: Header, stored: bytes, replayed: Replayed) -> str | None:
-    if header.type is not RecordType.VOTE_CAST:
-        return None
-    version = version_key(header.model or "", header.model_version or "")
-    registration = replayed.registrations.get(version)
-    own = replayed.keys.get(header.follows[1]) if len(header.follows) > 1 else None
-    if registration is None:
-        return None  # The protocol names what is missing.
-    try:
-        body = VoteCast.model_validate_json(stored)
-        check_vote(header, body, registration=registration, key=own)
-    except SignatureRefused as error:
-        return f"the vote's signature: {error}"
-    except ValueError:
-        return None  # Its form is a finding already.
     return None

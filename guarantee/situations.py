@@ -45,6 +45,14 @@ class DrawStep(StrEnum):
 
     ANNOUNCED = "announced"
     DRAWN = "drawn"
+    ABANDONED = "abandoned"
+
+
+class FrameStep(StrEnum):
+    """Whether an announcement stands open over any frame of cases."""
+
+    FREE = "free"
+    OPEN = "open"
 
 
 class CollegeStep(StrEnum):
@@ -58,6 +66,7 @@ class KeyStep(StrEnum):
     """The steps of a person's own key."""
 
     REGISTERED = "registered"
+    WITHDRAWN = "withdrawn"
 
 
 class Verdict(StrEnum):
@@ -79,13 +88,18 @@ class Information:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dossier:
-    """One inference, by its record's id."""
+    """One inference, by its record's id.
+
+    Attributes:
+        hands: Pseudonyms of who asked and who decided: neither reviews the case.
+    """
 
     step: Step
     model: str
     model_version: str
     information: str
     lapsed: bool = False
+    hands: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +149,7 @@ class Draw:
 
     Attributes:
         announcer: Pseudonym of the member who holds the secret.
+        model: Whose cases are in its frame; none: every model's.
         announced_at: Milliseconds since 1970, as the announcement claims.
         drawn: The record that revealed the secret.
     """
@@ -142,7 +157,26 @@ class Draw:
     step: DrawStep
     announcer: str
     announced_at: int
+    model: str | None = None
     drawn: str | None = None
+
+
+EVERY = "*"
+"""The name of the frame that holds every model's cases; another's name is its model's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frames:
+    """The frames of draws, under the college's key.
+
+    Attributes:
+        open: Frame and announcement of each draw that waits for its sample.
+        ended: Frame and announcement of the last draw of each: there the next frame starts.
+    """
+
+    step: FrameStep = FrameStep.FREE
+    open: tuple[tuple[str, str], ...] = ()
+    ended: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,14 +201,41 @@ class Insider:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyHolder:
-    """A person's own key, by their pseudonym; `registration` is the record that holds it."""
+    """A person's own key, by their pseudonym.
+
+    Attributes:
+        registration: The record that holds it.
+        key: Its thumbprint.
+        withdrawals: Who said that it is lost, each with their record.
+    """
 
     step: KeyStep
     registration: str
+    key: str
+    withdrawals: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnKey:
+    """A key that was registered once, by its thumbprint: nobody registers it again."""
+
+    step: KeyStep
+    holder: str
 
 
 Situation = (
-    Information | Dossier | Model | Version | Member | College | Draw | Review | Insider | KeyHolder
+    Information
+    | Dossier
+    | Model
+    | Version
+    | Member
+    | College
+    | Draw
+    | Frames
+    | Review
+    | Insider
+    | KeyHolder
+    | OwnKey
 )
 S = TypeVar(
     "S",
@@ -185,9 +246,11 @@ S = TypeVar(
     Member,
     College,
     Draw,
+    Frames,
     Review,
     Insider,
     KeyHolder,
+    OwnKey,
 )
 
 

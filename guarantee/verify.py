@@ -46,7 +46,7 @@ from guarantee.keyring import VARIABLE, GivenKeys, keyring_of, opening
 from guarantee.ledger import origin_of
 from guarantee.pen import KEPT_FILE
 from guarantee.rebuilt import rebuild
-from guarantee.replay import Replayed, replay
+from guarantee.replay import Replayed, check_registrations, replay
 from guarantee.sealed import Custody, check_sealed
 from guarantee.source import Source, StoredLog
 from guarantee.state import stored_situations
@@ -248,7 +248,7 @@ def _verify(
 
     1. Hash the records and rebuild the tree.
     2. Replay the protocol.
-    3. Hold the tree against checkpoints.
+    3. Hold the tree against checkpoints, and people's keys against the log's own name.
     4. Open sealed bodies, and check signatures.
     """
 
@@ -261,6 +261,7 @@ def _verify(
     replayed = replay(source, tree, report, part(1))
     # 3.
     check_anchors(source, tree, replayed, keys=keys, anchors=anchors, report=report)
+    check_registrations(replayed, keys[0].name, report)
     # 4.
     check_sealed(source, tree, replayed, custody=custody, report=report, progress=part(2))
     progress(_PASSES * tree.size, _PASSES * tree.size)

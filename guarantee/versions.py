@@ -6,7 +6,7 @@ The log decides what answers; every registry beside it is a projection.
 from dataclasses import dataclass
 
 from guarantee.appending import Draft, Request
-from guarantee.bodies import ModelPromoted, ModelRegistered, ModelResumed, ModelSuspended
+from guarantee.bodies import ModelPromoted, ModelRegistered, ModelResumed, ModelSuspended, stated
 from guarantee.card import Card
 from guarantee.college_thread import missing_votes
 from guarantee.ledger import Ledger
@@ -14,6 +14,7 @@ from guarantee.logged import Recorded
 from guarantee.pseudonyms import Actor
 from guarantee.records import RecordType
 from guarantee.refusals import NotServing, Suspended, UnknownModel
+from guarantee.signing_keys import signed
 from guarantee.situations import Model, Standing, Verdict, Version, version_key
 
 
@@ -191,7 +192,7 @@ def suspend(
             type=RecordType.MODEL_SUSPENDED,
             actor=actor,
             outcome="suspended",
-            body=ModelSuspended(reason=reason),
+            body=stated(ModelSuspended, reason=reason),
             model=name,
         ),
         request,
@@ -199,25 +200,38 @@ def suspend(
 
 
 def resume(
-    ledger: Ledger, actor: Actor, *, name: str, reason: str, request: Request | None = None
+    ledger: Ledger,
+    actor: Actor,
+    *,
+    name: str,
+    reason: str,
+    signature: str | None = None,
+    request: Request | None = None,
 ) -> Recorded:
     """Let a suspended model answer again.
 
+    Args:
+        signature: By the member's own key, where they have one, over `signing_keys.act_payload`.
+
     Raises:
         UnknownModel: No such model.
+        SignatureNeeded: The member has a key: sign this with it; carries what to sign.
+        SignatureRefused: The key did not sign this.
         AlreadyDone: It is not suspended.
         NotAMember: The actor has no seat in the college.
     """
-    return ledger.record(
-        Draft(
-            type=RecordType.MODEL_RESUMED,
-            actor=actor,
-            outcome="resumed",
-            body=ModelResumed(reason=reason),
-            model=name,
-        ),
-        request,
+    if request is not None and (repeat := ledger.repeated(request)) is not None:
+        return repeat
+    model = ledger.get(Model, name)
+    draft = Draft(
+        type=RecordType.MODEL_RESUMED,
+        actor=actor,
+        outcome="resumed",
+        body=stated(ModelResumed, reason=reason),
+        follows=(model.cause,) if model is not None and model.cause is not None else (),
+        model=name,
     )
+    return ledger.record(signed(ledger, draft, signature), request)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

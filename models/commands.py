@@ -24,6 +24,7 @@ from guarantee.commands import (
     refusing,
 )
 from guarantee.home import Home
+from guarantee.key_commands import KeyOption, signing
 from guarantee.ledger import Ledger
 from guarantee.records import RecordType
 from models.errors import ModelsError
@@ -322,11 +323,22 @@ def resume(
     name: NameArgument,
     token: TokenOption,
     reason: Annotated[str, typer.Option(help="Why it may answer again.")],
+    key: KeyOption = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Let a suspended model answer again; for the college."""
     with refusing(_OURS), acting(context, home, token) as (ledger, actor):
-        recorded = versions.resume(ledger, actor, name=name, reason=reason)
+        recorded = signing(
+            key,
+            lambda signature: versions.resume(
+                ledger, actor, name=name, reason=reason, signature=signature
+            ),
+            meant={
+                "type": RecordType.MODEL_RESUMED,
+                "model": name,
+                "body": {"reason": reason.strip()},
+            },
+        )
     typer.echo(f"Record {recorded.id}: {name} answers again.")
 
 

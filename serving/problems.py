@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 
 from guarantee.access import NotEntitled, PurposeMissing
 from guarantee.appending import LedgerClosed, RequestConflict
+from guarantee.bodies import BodyRefused
 from guarantee.dossier import InvalidDecision
 from guarantee.draw import SampleRefused
 from guarantee.errors import GuaranteeError
@@ -42,8 +43,10 @@ from guarantee.refusals import (
     UnknownModel,
 )
 from guarantee.signature import SignatureRefused
+from guarantee.signing_keys import SignatureNeeded
 from guarantee.store import StillReadable, StoreUnavailable
 from guarantee.vault import KeyUnavailable
+from guarantee.wording import in_words
 from models.bundle import DigestMismatch, MalformedBundle
 from models.contract import InvalidFeature, NoKnownFeature
 from models.errors import ModelsError
@@ -85,6 +88,10 @@ class Problem(BaseModel):
     status: int
     detail: str
     errors: list[FieldProblem] | None = None
+    payload: str | None = Field(
+        default=None,
+        description="What to sign with your own key, byte for byte, before you ask again",
+    )
 
 
 # The one table: what each error is over HTTP. An error takes its nearest ancestor's row; one
@@ -116,6 +123,8 @@ _TABLE: Final[dict[type[Exception], tuple[HTTPStatus, str]]] = {
     IdentityMismatch: (HTTPStatus.CONFLICT, "The INS is known under other traits"),
     ProtocolError: (HTTPStatus.CONFLICT, "Out of order"),
     Erased: (HTTPStatus.GONE, "The patient's records were erased"),
+    SignatureNeeded: (HTTPStatus.UNPROCESSABLE_ENTITY, "Sign this with your own key"),
+    BodyRefused: (HTTPStatus.UNPROCESSABLE_ENTITY, "A field cannot be taken"),
     SignatureRefused: (HTTPStatus.UNPROCESSABLE_ENTITY, "The signature does not hold"),
     SampleRefused: (HTTPStatus.UNPROCESSABLE_ENTITY, "Not what the announcement leads to"),
     BodyMissing: (HTTPStatus.GONE, "The vault no longer holds it"),
@@ -153,8 +162,6 @@ _WORDS: Final[dict[int, str]] = {
     413: "the body is too large; send at most 4 MiB",
     415: "send the body as application/json",
 }
-# These messages of pydantic's quote what was sent.
-_QUOTING: Final = frozenset({"union_tag_invalid", "uuid_parsing", "url_parsing", "ip_any_address"})
 
 
 def install(app: FastAPI) -> None:
@@ -174,6 +181,7 @@ def problem(
     *,
     kind: str | None = None,
     errors: Sequence[FieldProblem] = (),
+    payload: str | None = None,
 ) -> JSONResponse:
     """One problem as a response; `kind` is the last word of its type."""
     body = Problem(
@@ -182,6 +190,7 @@ def problem(
         status=status,
         detail=detail,
         errors=list(errors) or None,
+        payload=payload,
     )
     headers = {"Cache-Control": "no-store"}
     if status is HTTPStatus.UNAUTHORIZED:
@@ -223,7 +232,9 @@ async def _refused(_: Request, error: Exception) -> JSONResponse:
     elif isinstance(error, NoKnownFeature):
         fields = [FieldProblem(field="features", detail=str(error))]
     detail = next((words for kind, words in _REMEDY.items() if isinstance(error, kind)), str(error))
-    return problem(status, title, detail, kind=_slug(type(error)), errors=fields)
+    payload = error.payload if isinstance(error, SignatureNeeded) else None
+    kind_word = _slug(type(error))
+    return problem(status, title, detail, kind=kind_word, errors=fields, payload=payload)
 
 
 async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -235,7 +246,9 @@ async def _invalid(request: Request, error: RequestValidationError) -> JSONRespo
     if sent and media != "application/json" and any(one["loc"] == ("body",) for one in found):
         return _http(HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
     errors = [
-        FieldProblem(field=_path(one["loc"]), detail=_words(one["type"], one["msg"]))
+        FieldProblem(
+            field=_path(one["loc"]), detail=in_words(one["type"], one["msg"], one.get("ctx", {}))
+        )
         for one in found[:20]
     ]
     return _fields(errors)
@@ -280,14 +293,6 @@ def _printable(name: str) -> str:
     # A field that nobody knows is named by whoever sent it.
     shown = "".join(sign if sign.isprintable() else "?" for sign in name[:80])
     return shown if len(name) <= 80 else f"{shown}…"
-
-
-def _words(kind: str, message: str) -> str:
-    if kind in _QUOTING:
-        return "is not well formed"
-    if kind == "extra_forbidden":
-        return "is not a field of this body; leave it out"
-    return message.removeprefix("Value error, ")
 
 
 def _slug(error: type[Exception]) -> str:

@@ -102,7 +102,7 @@ def _said(house: House, view: DossierView, event: Event) -> Followed | None:
             label=body.label,
             reason=body.reason,
             assurance=body.assurance,
-            signature=body.signature,
+            signature=event.recorded.header.signature,
         )
     return body if isinstance(body, Followed) else None
 

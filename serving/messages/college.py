@@ -1,14 +1,15 @@
 """Messages of the college: votes, draws, reviews, and what waits for it."""
 
 from datetime import datetime
+from typing import Annotated
 
-from pydantic import Field, StrictBool, StrictInt
+from pydantic import Field, StrictBool
 
 from guarantee.bodies import Concern, Opinion, Words
 from guarantee.card import ModelName
 from guarantee.identity import Profession
 from guarantee.situations import Verdict
-from serving.messages.parts import MOST, Given, Pseudonym, RecordId, Signature, StepRecorded, Taken
+from serving.messages.parts import Given, Pseudonym, RecordId, Signature, StepRecorded, Taken
 
 
 class Ballot(Taken):
@@ -30,18 +31,32 @@ class VoteRecorded(StepRecorded):
     verdict: Verdict
 
 
+OwnSignature = Annotated[
+    Signature | None,
+    Field(
+        description="By the member's registered key; needed from a member who has one: without "
+        "it, the refusal's `payload` is what to sign"
+    ),
+]
+
+
 class Announced(Taken):
     """A draw of cases, before anyone can know which."""
 
     rate: str = Field(description="The share of each stratum, at most 1/1", examples=["1/20"])
     model: ModelName | None = Field(default=None, description="Every model's cases, if left out")
-    first_index: StrictInt = Field(
-        default=0, ge=0, le=MOST, description="Where in the log the frame starts"
-    )
     secret_sha256: str = Field(
         pattern=r"^[0-9a-f]{64}$",
         description="Of 32 bytes made on the college's own machine, which stay there",
     )
+    signature: OwnSignature = None
+
+
+class Abandoned(Taken):
+    """Why an announced draw is given up."""
+
+    reason: Words = Field(max_length=2000, examples=["The file of the secret is lost."])
+    signature: OwnSignature = None
 
 
 class SecretRevealed(Taken):
@@ -68,6 +83,7 @@ class CaseJudged(Taken):
     inference_id: RecordId
     opinion: Opinion
     concerns: list[Concern] = Field(default=[], max_length=len(Concern))
+    signature: OwnSignature = None
 
 
 class Seat(Given):
@@ -75,7 +91,8 @@ class Seat(Given):
 
     member: Pseudonym
     profession: Profession
-    own_key: bool = Field(description="Whether their votes carry their own signature")
+    own_key: bool = Field(description="Whether all that they do carries their own signature")
+    key: str | None = Field(description="Its thumbprint (RFC 7638)")
 
 
 class OpenVersion(Given):
@@ -97,6 +114,7 @@ class DrawGiven(Given):
     to_review: tuple[str, ...] = Field(description="Drawn cases that nobody has reviewed yet")
     erased: tuple[str, ...] = Field(description="Drawn cases whose patients were erased")
     overdue: bool = Field(description="Announced more than 30 days ago, and still no sample")
+    abandoned: bool = Field(description="Given up: its cases fall to the next draw")
 
 
 class DisagreementGiven(Given):
@@ -122,6 +140,9 @@ class CollegeGiven(Given):
 
     members: tuple[Seat, ...]
     empty_seats: tuple[str, ...] = Field(description="Of the quorum")
+    founded: str | None = Field(
+        description="What nothing shows of those who founded the college: none where all had keys"
+    )
     open_versions: tuple[OpenVersion, ...]
     draws: tuple[DrawGiven, ...]
     disagreement: DisagreementGiven | None = Field(description="None before the first review")

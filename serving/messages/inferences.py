@@ -21,7 +21,15 @@ from guarantee.card import Code, Mode, Text
 from guarantee.identity import Assurance
 from guarantee.records import RecordType
 from guarantee.situations import Step
-from serving.messages.parts import Given, Pseudonym, ReceiptGiven, RecordId, Signature, Taken
+from serving.messages.parts import (
+    Given,
+    PayloadGiven,
+    Pseudonym,
+    ReceiptGiven,
+    RecordId,
+    Signature,
+    Taken,
+)
 
 _SIMULATION: Final = Text(
     fr="Simulation, pas une inférence : aucune décision ne se prend sur elle.",
@@ -114,6 +122,17 @@ class ModelNamed(Given):
     name: str
     version: str
     digest: str
+class DecisionPayloadGiven(PayloadGiven):
+    """What to sign, and what shows that it is your decision."""
+
+    label: str | None = Field(description="What is decided; of an acceptance, the answer's label")
+    salt: str = Field(
+        description="32 bytes, hexadecimal: `statement` in the payload is SHA-256 over "
+        '"garant signed statement v1", a zero byte, the salt, and the RFC 8785 JSON of label and '
+        "reason"
+    )
+
+
     title: Text
 
 

@@ -4,7 +4,8 @@ from typing import Any
 
 from pydantic import Field
 
-from serving.messages.parts import StepRecorded, Taken
+from guarantee.bodies import KeyGround
+from serving.messages.parts import Signature, StepRecorded, Taken
 
 
 class KeyGiven(Taken):
@@ -15,6 +16,24 @@ class KeyGiven(Taken):
         examples=[
             {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
         ],
+    )
+
+    proof: Signature | None = Field(
+        default=None,
+        description="By this very key: without it, the refusal's `payload` is what to sign",
+    )
+    endorsement: Signature | None = Field(
+        default=None, description="By the key that it replaces, over the same payload"
+    )
+
+
+class KeyLost(Taken):
+    """Why another's key must sign no more."""
+
+    ground: KeyGround
+    signature: Signature | None = Field(
+        default=None,
+        description="By your own key: without it, the refusal's `payload` is what to sign",
     )
 
 

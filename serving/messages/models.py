@@ -8,13 +8,21 @@ from guarantee.bodies import Words
 from guarantee.card import Card, Language, Text
 from guarantee.situations import Standing, Verdict
 from models.contract import Feature
-from serving.messages.parts import Given, Taken
+from serving.messages.parts import Given, Signature, Taken
 
 
 class Stop(Taken):
-    """Why a model is stopped, or may answer again."""
+    """Why a model is stopped."""
 
     reason: Words = Field(max_length=2000, examples=["Answers differ between the two scanners."])
+
+
+class Resumption(Stop):
+    """Why a model may answer again."""
+
+    signature: Signature | None = Field(
+        default=None, description="By the member's registered key, over the payload of the refusal"
+    )
 
 
 class ModelSummary(Given):

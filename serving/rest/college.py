@@ -13,6 +13,7 @@ from guarantee.ledger import Ledger
 from guarantee.logged import Recorded
 from guarantee.pseudonyms import Actor
 from serving.messages.college import (
+    Abandoned,
     Announced,
     Ballot,
     CaseJudged,
@@ -67,14 +68,30 @@ def show_vote_payload(house: TheHouse, name: Name, ballot: Ballot) -> PayloadGiv
 
 @router.post("/college/draws", status_code=CREATED)
 def announce_draw(by: ActingMember, announced: Announced) -> StepRecorded:
-    """Announce a draw of cases; only the SHA-256 of your secret is sent."""
+    """Announce a draw of cases; only the SHA-256 of your secret is sent.
+
+    It takes from every case since the last draw of these; one draw at a time stands open.
+    """
     return by.step(
         partial(
             review.announce,
             rate=announced.rate,
             model=announced.model,
-            first_index=announced.first_index,
             secret_sha256=announced.secret_sha256,
+            signature=announced.signature,
+        )
+    )
+
+
+@router.post("/college/draws/{draw_id}/abandonment", status_code=CREATED)
+def abandon_draw(by: ActingMember, draw_id: DrawId, abandoned: Abandoned) -> StepRecorded:
+    """Give up another member's draw whose secret is lost; its cases fall to the next draw."""
+    return by.step(
+        partial(
+            review.abandon,
+            announcement=draw_id,
+            reason=abandoned.reason,
+            signature=abandoned.signature,
         )
     )
 
@@ -108,6 +125,7 @@ def review_case(by: ActingMember, judged: CaseJudged) -> StepRecorded:
             dossier=judged.inference_id,
             opinion=judged.opinion,
             concerns=judged.concerns,
+            signature=judged.signature,
         )
     )
 
@@ -118,10 +136,16 @@ def show_college(house: TheHouse) -> CollegeGiven:
     status = college.status(house.ledger)
     return CollegeGiven(
         members=tuple(
-            Seat(member=seat.member, profession=seat.profession, own_key=seat.own_key)
+            Seat(
+                member=seat.member,
+                profession=seat.profession,
+                own_key=seat.key is not None,
+                key=seat.key,
+            )
             for seat in status.members
         ),
         empty_seats=status.empty_seats,
+        founded=status.founded,
         open_versions=tuple(
             OpenVersion(name=one.name, version=one.version, missing_votes=one.missing)
             for one in status.open_versions
@@ -136,6 +160,7 @@ def show_college(house: TheHouse) -> CollegeGiven:
                 to_review=one.open,
                 erased=one.erased,
                 overdue=one.overdue,
+                abandoned=one.abandoned,
             )
             for one in status.draws
         ),

@@ -12,6 +12,7 @@ from guarantee.identity import Caller, Role
 from guarantee.situations import Step
 from serving import inference, shown, what_if
 from serving.messages.inferences import (
+    DecisionPayloadGiven,
     DecisionTaken,
     DossierGiven,
     InferenceGiven,
@@ -21,7 +22,7 @@ from serving.messages.inferences import (
     WhatIf,
     WhatIfGiven,
 )
-from serving.messages.parts import PayloadGiven, ReceiptGiven, StepRecorded
+from serving.messages.parts import ReceiptGiven, StepRecorded
 from serving.received import ReceivedRoute
 from serving.rest.frame import (
     CREATED,
@@ -116,21 +117,23 @@ def show_decision_payload(
     caller: Annotated[Caller, only(Role.CLINICIAN)],
     inference_id: InferenceId,
     decision: DecisionTaken,
-) -> PayloadGiven:
+) -> DecisionPayloadGiven:
     """What to sign with your own key for this decision; nothing is recorded.
 
     It is no GET, since an address, and the reason in it, would be logged along the way.
     """
     # An acceptance names the answer's label.
     read_dossier(house.ledger, house.ledger.people.actor(caller), dossier=inference_id)
-    payload = dossier.decision_to_sign(
+    asked = dossier.decision_to_sign(
         house.ledger,
         dossier=inference_id,
         decision=decision.decision,
         label=decision.label,
         reason=decision.reason,
     )
-    return PayloadGiven(payload=payload.decode())
+    return DecisionPayloadGiven(
+        payload=asked.payload.decode(), label=asked.label, salt=asked.salt.hex()
+    )
 
 
 @router.post("/inferences/{inference_id}/told", status_code=CREATED)

@@ -16,6 +16,7 @@ from serving.messages.models import (
     LeafletGiven,
     ModelGiven,
     ModelSummary,
+    Resumption,
     Stop,
     VersionGiven,
 )
@@ -93,9 +94,16 @@ def suspend(
 
 
 @router.delete("/{name}/suspension")
-def resume(by: ActingMember, name: Name, stop: Stop) -> StepRecorded:
+def resume(by: ActingMember, name: Name, resumption: Resumption) -> StepRecorded:
     """Let a suspended model answer again; the college says why."""
-    return by.step(partial(versions.resume, name=name, reason=stop.reason))
+    return by.step(
+        partial(
+            versions.resume,
+            name=name,
+            reason=resumption.reason,
+            signature=resumption.signature,
+        )
+    )
 
 
 def _summary(standing: ModelStanding) -> ModelSummary:

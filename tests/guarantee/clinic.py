@@ -1,10 +1,13 @@
 """A clinic in a folder: a log with one model approved and promoted, a patient, a clinician."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import TypeVar
 
+import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
@@ -25,8 +28,11 @@ from guarantee.ledger import Ledger
 from guarantee.logged import Recorded
 from guarantee.pseudonyms import Actor
 from guarantee.records import pack_floats
-from guarantee.signature import PublicKey
+from guarantee.signature import PublicKey, private_key, sign_detached
+from guarantee.signing_keys import SignatureNeeded, register_key
 from guarantee.verify import verify_home
+
+T = TypeVar("T")
 
 
 def text(words: str) -> Text:
@@ -209,6 +215,28 @@ class Clinic:
         self.tell(inference)
         self.confirm(inference)
         return inference
+
+
+def with_key(private: str, act: Callable[[str | None], T]) -> T:
+    """Act as whoever holds that key: asked without a signature, told what to sign, asked again."""
+    with pytest.raises(SignatureNeeded) as needed:
+        act(None)
+    return act(sign_detached(needed.value.payload.encode(), private))
+
+
+def own_key(ledger: Ledger, actor: Actor, private: str, *, standing: str | None = None) -> Recorded:
+    """Register the key; `standing` is the private key that it replaces."""
+    key = PublicKey.of(private_key(private))
+    with pytest.raises(SignatureNeeded) as needed:
+        register_key(ledger, actor, key=key)
+    payload = needed.value.payload.encode()
+    return register_key(
+        ledger,
+        actor,
+        key=key,
+        proof=sign_detached(payload, private),
+        endorsement=None if standing is None else sign_detached(payload, standing),
+    )
 
 
 def check_ledger(home: Home) -> None:

@@ -19,7 +19,7 @@ from guarantee.refusals import AlreadyDone, NotAMember, OwnKeyNeeded, RoleRefuse
 from guarantee.signature import PublicKey, SignatureRefused, new_key, sign_detached
 from guarantee.signing_keys import check_key, check_vote, register_key
 from guarantee.situations import Version, version_key
-from tests.guarantee.clinic import CARD, DIGEST, Clinic
+from tests.guarantee.clinic import CARD, DIGEST, Clinic, own_key
 
 
 def member(clinic: Clinic, profession: Profession = Profession.PHYSICIAN) -> Actor:
@@ -153,7 +153,7 @@ def test_a_member_with_a_key_votes_with_it_and_only_with_it(clinic: Clinic) -> N
     voter, private, other = member(clinic), new_key(), new_key()
     with pytest.raises(SignatureRefused, match="garant key register"):
         vote(clinic, voter, signed(clinic, private))
-    register_key(clinic.ledger, voter, key=public(private))
+    own_key(clinic.ledger, voter, private)
     before = clinic.ledger.head()
     for refused in (
         None,
@@ -168,8 +168,8 @@ def test_a_member_with_a_key_votes_with_it_and_only_with_it(clinic: Clinic) -> N
     cast = vote(clinic, voter, signed(clinic, private)).cast
     with pytest.raises(AlreadyDone):
         vote(clinic, voter, signed(clinic, private))
-    seats = {seat.member: seat.own_key for seat in college.status(clinic.ledger).members}
-    assert [key for key, own in seats.items() if own] == [voter.pseudonym]
+    seats = {seat.member: seat.key for seat in college.status(clinic.ledger).members if seat.key}
+    assert seats == {voter.pseudonym: public(private).thumbprint}
 
     header, body = cast.header, clinic.ledger.open_as(cast, VoteCast)
     of_two = registration(clinic.ledger).header
@@ -178,37 +178,42 @@ def test_a_member_with_a_key_votes_with_it_and_only_with_it(clinic: Clinic) -> N
         (registration(clinic.ledger, "1").header, body, public(private)),
         (of_two, body, public(other)),
         (of_two, body, None),
-        (of_two, VoteCast(reason="put in later", signature=body.signature), public(private)),
-        (of_two, VoteCast(), public(private)),
+        (of_two, VoteCast(reason="put in later"), public(private)),
     ):
         with pytest.raises(SignatureRefused):
             check_vote(header, said, registration=moved, key=key)
-    turned = replace(header, outcome="against")
-    with pytest.raises(SignatureRefused):
-        check_vote(turned, body, registration=of_two, key=public(private))
+    for turned in (replace(header, outcome="against"), replace(header, signature="a..b")):
+        with pytest.raises(SignatureRefused):
+            check_vote(turned, body, registration=of_two, key=public(private))
 
 
 def test_a_vote_without_a_key_carries_no_signature(clinic: Clinic) -> None:
     clinic.register("2")
     cast = vote(clinic, member(clinic), None).cast
-    body = clinic.ledger.open_as(cast, VoteCast)
-    of_two = registration(clinic.ledger).header
-    check_vote(cast.header, body, registration=of_two, key=None)
-    with pytest.raises(SignatureRefused):
-        check_vote(
-            cast.header, VoteCast(signature="a..b"), registration=of_two, key=public(new_key())
-        )
+    assert (cast.header.key, cast.header.signature) == (None, None)
+    draft = Draft(
+        type=RecordType.VOTE_CAST,
+        actor=member(clinic, Profession.PARAMEDIC),
+        outcome="for",
+        body=VoteCast(),
+        model=CARD.name,
+        model_version="2",
+        key=public(new_key()).thumbprint,
+        signature="a..b",
+    )
+    with pytest.raises(OwnKeyNeeded, match="registered no key"):
+        clinic.ledger.record(draft)
 
 
 def test_a_replaced_key_signs_no_more_and_what_it_signed_stays_true(clinic: Clinic) -> None:
     clinic.register("2")
     voter, first, second = member(clinic), new_key(), new_key()
-    old = register_key(clinic.ledger, voter, key=public(first))
+    old = own_key(clinic.ledger, voter, first)
     cast = vote(clinic, voter, signed(clinic, first)).cast
-    register_key(clinic.ledger, voter, key=public(second))
+    own_key(clinic.ledger, voter, second, standing=first)
     body = clinic.ledger.open_as(cast, VoteCast)
-    assert cast.header.follows[1] == old.id
-    registered = check_key(clinic.ledger.open_as(clinic.ledger.find(old.id), KeyRegistered))
+    registered = check_key(old.header, clinic.ledger.open_as(old, KeyRegistered), standing=None)
+    assert cast.header.key == registered.thumbprint
     of_two = registration(clinic.ledger).header
     check_vote(cast.header, body, registration=of_two, key=registered)
 
@@ -226,17 +231,19 @@ def test_a_replaced_key_signs_no_more_and_what_it_signed_stays_true(clinic: Clin
             signature=sign_detached(payload, first),
         )
     # A vote that names the old key, or none, is refused by the protocol, too.
-    for follows in ((cast.header.follows[0], old.id), cast.header.follows[:1]):
+    for key, signature in ((cast.header.key, sign_detached(payload, first)), (None, None)):
         with pytest.raises(OwnKeyNeeded):
             clinic.ledger.record(
                 Draft(
                     type=RecordType.VOTE_CAST,
                     actor=voter,
                     outcome="for",
-                    body=VoteCast(signature=sign_detached(payload, first)),
-                    follows=follows,
+                    body=VoteCast(),
+                    follows=cast.header.follows,
                     model=CARD.name,
                     model_version="3",
+                    key=key,
+                    signature=signature,
                 )
             )
 
@@ -246,7 +253,7 @@ def test_everyone_registers_their_own_key_and_of_a_kind_that_signs(clinic: Clini
     with pytest.raises(SignatureRefused, match="Ed25519 or P-256"):
         register_key(clinic.ledger, clinic.clinician, key=PublicKey.of(rsa))
     with pytest.raises(RoleRefused):
-        register_key(clinic.ledger, clinic.scientist, key=public(new_key()))
+        own_key(clinic.ledger, clinic.scientist, new_key())
     key = PublicKey.of(ECKey.generate_key("P-256"))
     with pytest.raises(RoleRefused, match="nobody else's"):
         clinic.ledger.record(
@@ -254,18 +261,23 @@ def test_everyone_registers_their_own_key_and_of_a_kind_that_signs(clinic: Clini
                 type=RecordType.KEY_REGISTERED,
                 actor=clinic.clinician,
                 outcome="registered",
-                body=KeyRegistered(jwk=key.jwk, thumbprint=key.thumbprint),
+                body=KeyRegistered(jwk=key.jwk, thumbprint=key.thumbprint, log="l"),
                 subject=member(clinic).pseudonym,
+                key=key.thumbprint,
+                signature="a..b",
             )
         )
-    with pytest.raises(SignatureRefused, match="thumbprint"):
-        check_key(KeyRegistered(jwk=key.jwk, thumbprint="A" * 43))
+    mine = own_key(clinic.ledger, clinic.clinician, new_key())
+    body = clinic.ledger.open_as(mine, KeyRegistered)
+    for update in ({"jwk": key.jwk}, {"log": "another"}):
+        with pytest.raises(SignatureRefused):
+            check_key(mine.header, body.model_copy(update=update), standing=None)
 
 
 def test_a_retried_vote_is_cast_once_even_after_the_key_was_replaced(clinic: Clinic) -> None:
     clinic.register("2")
     voter, private = member(clinic), new_key()
-    register_key(clinic.ledger, voter, key=public(private))
+    own_key(clinic.ledger, voter, private)
     request = Request(actor=voter.pseudonym, route="vote", key="k", content=b"for")
 
     def cast() -> college.Vote:
@@ -280,6 +292,6 @@ def test_a_retried_vote_is_cast_once_even_after_the_key_was_replaced(clinic: Cli
         )
 
     first = cast()
-    register_key(clinic.ledger, voter, key=public(new_key()))
+    own_key(clinic.ledger, voter, new_key(), standing=private)
     again = cast()
     assert (again.cast.id, again.cast.repeated) == (first.cast.id, True)

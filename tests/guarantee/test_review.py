@@ -8,6 +8,7 @@ import pytest
 from guarantee import college, custody, dossier, review
 from guarantee.appending import Draft, Request
 from guarantee.bodies import (
+    BodyRefused,
     CaseReviewed,
     Concern,
     Decision,
@@ -26,13 +27,15 @@ from guarantee.draw import (
     check_review,
     check_sample,
 )
-from guarantee.identity import Role
+from guarantee.home import Home
+from guarantee.identity import Profession, Role
 from guarantee.logged import Recorded
 from guarantee.merkle import leaf_hash, root_of
 from guarantee.pseudonyms import Actor
 from guarantee.records import RecordType
 from guarantee.refusals import AlreadyDone, Erased, NotAMember, StepMissing, UnknownModel
-from tests.guarantee.clinic import CARD, Clinic, patient
+from guarantee.verify import verify_home
+from tests.guarantee.clinic import CARD, CLINICIAN, Clinic, caller, patient
 
 SECRET = b"s" * 32
 DIGEST = sha256(SECRET).hexdigest()
@@ -107,7 +110,9 @@ def test_anyone_draws_the_same_sample_from_headers_secret_and_root(clinic: Clini
     frame = whole_frame(clinic).cases(body, before=announcement.index)
     assert frame == review.announced_draw(clinic.ledger, announcement.id).cases
     assert sorted({case.outcome for case in frame}) == ["accepted", "overridden", "undecided"]
-    check_announcement(announcement.header, body, index=announcement.index)
+    check_announcement(announcement.header, body, start=0)
+    with pytest.raises(SampleRefused, match="left out or taken twice"):
+        check_announcement(announcement.header, body, start=1)
     check_sample(body, recorded, frame, root)
 
 
@@ -163,17 +168,13 @@ def test_another_secret_and_other_cases_than_the_college_drew_are_not_recorded(
         drawn(clinic, announcement)
 
 
-def test_an_announcement_names_a_share_a_known_model_and_a_start_within_the_log(
-    clinic: Clinic,
-) -> None:
+def test_an_announcement_names_a_share_and_a_known_model(clinic: Clinic) -> None:
     member = physician(clinic)
     for rate in ("2/1", "0/5", "1/0", "0.05", "1/20 "):
         with pytest.raises(SampleRefused, match="rate"):
             review.announce(clinic.ledger, member, rate=rate, secret_sha256=DIGEST)
     with pytest.raises(SampleRefused, match="secret_sha256"):
         review.announce(clinic.ledger, member, rate="1/2", secret_sha256="s")
-    with pytest.raises(SampleRefused, match="end"):
-        review.announce(clinic.ledger, member, rate="1/2", secret_sha256=DIGEST, first_index=10_000)
     with pytest.raises(UnknownModel):
         review.announce(
             clinic.ledger, member, rate="1/2", secret_sha256=DIGEST, model="no-such-model"
@@ -183,27 +184,91 @@ def test_an_announcement_names_a_share_a_known_model_and_a_start_within_the_log(
         review.announce(clinic.ledger, stranger, rate="1/2", secret_sha256=DIGEST)
 
 
-def test_a_frame_starts_where_the_announcement_says_and_holds_its_model_alone(
+def announced_for(clinic: Clinic, model: str | None, secret: bytes) -> Recorded:
+    return review.announce(
+        clinic.ledger,
+        physician(clinic),
+        rate="1/1",
+        secret_sha256=sha256(secret).hexdigest(),
+        model=model,
+    )
+
+
+def test_a_frame_starts_where_the_last_draw_of_it_ended(clinic: Clinic) -> None:
+    made = cases(clinic, 3)
+    first = drawn(clinic, announced_for(clinic, CARD.name, b"a" * 32), b"a" * 32)
+    assert first.dossiers == tuple(sorted(made))
+    later = clinic.infer(clinic.inform(2)).id
+    second = drawn(clinic, announced_for(clinic, CARD.name, b"b" * 32), b"b" * 32)
+    assert second.dossiers == (later,)
+    # The frame of every model's cases has its own beginning.
+    every = drawn(clinic, announced_for(clinic, None, b"c" * 32), b"c" * 32)
+    assert every.dossiers == tuple(sorted([*made, later]))
+    with pytest.raises(SampleRefused, match="announced before"):
+        announced(clinic, "1/1", b"a" * 32)
+
+
+def test_nobody_starts_a_frame_elsewhere(empty_home: Home) -> None:
+    """Past the function: the protocol refuses another predecessor, the verifier another start."""
+    clinic = Clinic.founded(empty_home)
+    cases(clinic, 3)
+    first = announced_for(clinic, CARD.name, b"a" * 32)
+    drawn(clinic, first, b"a" * 32)
+    clinic.infer(clinic.inform(2))
+    start = clinic.ledger.head().size - 1
+
+    def announcing(follows: tuple[str, ...]) -> Draft:
+        body = DrawAnnounced(rate="1/1", model=CARD.name, first_index=start, secret_sha256=DIGEST)
+        return Draft(
+            type=RecordType.DRAW_ANNOUNCED,
+            actor=physician(clinic),
+            outcome="announced",
+            body=body,
+            follows=follows,
+            model=CARD.name,
+        )
+
+    with pytest.raises(StepMissing, match="where the last draw of it ended"):
+        clinic.ledger.record(announcing(()))
+    steered = clinic.ledger.record(announcing((first.id,)))
+    clinic.ledger.close()
+    found = [str(finding) for finding in verify_home(clinic.home).findings]
+    assert [one for one in found if steered.id in one and "left out or taken twice" in one]
+
+
+@pytest.mark.parametrize("models", [(None, None), (None, CARD.name), (CARD.name, None)])
+def test_one_announcement_alone_stands_open_over_a_case(
+    clinic: Clinic, models: tuple[str | None, str | None]
+) -> None:
+    cases(clinic, 3)
+    first = announced_for(clinic, models[0], b"a" * 32)
+    with pytest.raises(StepMissing, match=first.id):
+        announced_for(clinic, models[1], b"b" * 32)
+    drawn(clinic, first, b"a" * 32)
+    announced_for(clinic, models[1], b"b" * 32)
+
+
+def test_another_member_abandons_a_forgotten_draw_and_its_cases_fall_to_the_next(
     clinic: Clinic,
 ) -> None:
     made = cases(clinic, 3)
-    start = clinic.ledger.head().size
-    later = clinic.infer(clinic.inform(2)).id
-    member = physician(clinic)
-    for model, secret in ((CARD.name, b"a" * 32), (None, b"b" * 32)):
-        announcement = review.announce(
-            clinic.ledger,
-            member,
-            rate="1/1",
-            secret_sha256=sha256(secret).hexdigest(),
-            model=model,
-            first_index=start,
-        )
-        assert drawn(clinic, announcement, secret).dossiers == (later,)
-    with pytest.raises(SampleRefused, match="announced before"):
-        announced(clinic, "1/1", b"a" * 32)
-    whole = drawn(clinic, announced(clinic, "1/1"))
-    assert whole.dossiers == tuple(sorted([*made, later]))
+    forgotten = announced(clinic, "1/1", b"f" * 32)
+    paramedic = clinic.actor("member-paramedic", Role.COLLEGE)
+    stranger = clinic.actor("stranger", Role.COLLEGE)
+    for who in (physician(clinic), stranger):
+        with pytest.raises(NotAMember):
+            review.abandon(clinic.ledger, who, announcement=forgotten.id, reason="lost")
+    with pytest.raises(BodyRefused, match="reason: is blank"):
+        review.abandon(clinic.ledger, paramedic, announcement=forgotten.id, reason=" ")
+    given_up = review.abandon(clinic.ledger, paramedic, announcement=forgotten.id, reason="lost")
+    with pytest.raises(AlreadyDone):
+        drawn(clinic, forgotten, b"f" * 32)
+    (standing,) = college.status(clinic.ledger, at=2**43).draws
+    assert (standing.abandoned, standing.overdue) == (True, False)
+    assert drawn(clinic, announced(clinic, "1/1")).dossiers == tuple(sorted(made))
+    report = verify_home(clinic.home)
+    assert report.verified
+    assert any(given_up.id in remark and "abandoned" in remark for remark in report.remarks)
 
 
 def test_an_announcement_asked_for_twice_is_recorded_once(clinic: Clinic) -> None:
@@ -245,6 +310,34 @@ def test_only_drawn_cases_are_reviewed_and_by_each_member_once(clinic: Clinic) -
             CaseReviewed(opinion=Opinion.UNCLEAR, concerns=(Concern.ANSWER,)),
             drawing,
         )
+
+
+def test_whoever_asked_or_decided_in_a_case_does_not_review_it(clinic: Clinic) -> None:
+    """A member who is a clinician, too: the same person, in another role."""
+    decided, asked = (clinic.infer(clinic.inform(number)).id for number in (1, 2))
+    clinician = clinic.actor("member-physician", Role.CLINICIAN)
+    assert clinician.pseudonym == physician(clinic).pseudonym
+    dossier.sign_decision(
+        clinic.ledger,
+        clinician,
+        caller("member-physician", Role.CLINICIAN),
+        dossier=decided,
+        decision=Decision.ACCEPTED,
+        label=None,
+        reason=None,
+    )
+    asker = clinic.actor(CLINICIAN.subject, Role.COLLEGE)
+    college.appoint(clinic.ledger, physician(clinic), member=asker, profession=Profession.OTHER)
+    announcement = announced(clinic, "1/1")
+    drawn(clinic, announcement)
+    for case, member in (
+        (decided, "member-physician"),
+        (decided, CLINICIAN.subject),
+        (asked, CLINICIAN.subject),
+    ):
+        with pytest.raises(NotAMember, match="asked or decided"):
+            judged(clinic, announcement, case, member=member)
+    judged(clinic, announcement, asked)
 
 
 def test_the_college_sees_what_is_open_disagreed_and_overdue(clinic: Clinic) -> None:

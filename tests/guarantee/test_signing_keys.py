@@ -1,6 +1,7 @@
 """A decision signed with the clinician's own key stands for one inference and one decision."""
 
 from dataclasses import replace
+from hashlib import sha256
 
 import pytest
 
@@ -13,8 +14,8 @@ from guarantee.pseudonyms import KnownActor
 from guarantee.records import Header
 from guarantee.refusals import OwnKeyNeeded, StepMissing
 from guarantee.signature import PublicKey, SignatureRefused, new_key, private_key, sign_detached
-from guarantee.signing_keys import check_decision, register_key
-from tests.guarantee.clinic import CLINICIAN, ISSUER, ISSUER_KEY, Clinic
+from guarantee.signing_keys import check_decision, check_signed_decision
+from tests.guarantee.clinic import CLINICIAN, ISSUER, ISSUER_KEY, Clinic, own_key
 
 IDENTITY = KnownActor(issuer=ISSUER, subject=CLINICIAN.subject, name=None)
 
@@ -32,10 +33,10 @@ def signature(
     label: str | None = None,
     reason: str | None = None,
 ) -> str:
-    payload = dossier.decision_to_sign(
+    asked = dossier.decision_to_sign(
         clinic.ledger, dossier=inference, decision=decision, label=label, reason=reason
     )
-    return sign_detached(payload, private)
+    return sign_detached(asked.payload, private)
 
 
 def decide(
@@ -72,20 +73,19 @@ def test_the_record_says_at_which_level_the_decision_was_signed(clinic: Clinic) 
     first, second = (clinic.infer(clinic.inform(number)).id for number in (1, 2))
     with pytest.raises(SignatureRefused, match="garant key register"):
         decide(clinic, first, signature(clinic, private, first))
-    key = register_key(clinic.ledger, clinic.clinician, key=public(private))
+    own_key(clinic.ledger, clinic.clinician, private)
 
     own = decide(clinic, first, signature(clinic, private, first))
     attested = decide(clinic, second, None)
     assert said(clinic, own).assurance is Assurance.OWN_KEY
-    assert own.header.follows == (first, key.id)
+    assert own.header.key == public(private).thumbprint
     assert said(clinic, attested).assurance is Assurance.ISSUER
-    assert attested.header.follows == (second,)
+    assert (attested.header.key, attested.header.statement) == (None, None)
     for recorded, of in ((own, first), (attested, second)):
         check_decision(
             recorded.header,
             said(clinic, recorded),
             inference=header_of(clinic, of),
-            key=public(private) if recorded is own else None,
             identity=IDENTITY,
         )
 
@@ -93,7 +93,7 @@ def test_the_record_says_at_which_level_the_decision_was_signed(clinic: Clinic) 
 def test_a_wrong_signature_is_refused_and_nothing_is_recorded(clinic: Clinic) -> None:
     private = new_key()
     first, second = (clinic.infer(clinic.inform(number)).id for number in (1, 2))
-    register_key(clinic.ledger, clinic.clinician, key=public(private))
+    own_key(clinic.ledger, clinic.clinician, private)
     before = clinic.ledger.head()
     moved = signature(clinic, private, second)
     other = signature(clinic, new_key(), first)
@@ -114,46 +114,58 @@ def test_a_recorded_signature_holds_for_its_own_dossier_words_and_key_alone(
 ) -> None:
     private, later = new_key(), new_key()
     first, second = (clinic.infer(clinic.inform(number)).id for number in (1, 2))
-    old = register_key(clinic.ledger, clinic.clinician, key=public(private))
+    own_key(clinic.ledger, clinic.clinician, private)
     own = decide(clinic, first, signature(clinic, private, first))
-    register_key(clinic.ledger, clinic.clinician, key=public(later))
+    own_key(clinic.ledger, clinic.clinician, later, standing=private)
     header, body, inference = own.header, said(clinic, own), header_of(clinic, first)
-    check_decision(header, body, inference=inference, key=public(private), identity=IDENTITY)
     elsewhere = header_of(clinic, second)
-    stranger = IDENTITY.model_copy(update={"subject": "10000000002"})
-    lowered = body.model_copy(update={"assurance": Assurance.ISSUER})
-    for changed, words, of, key, identity in (
-        (header, body, inference, public(later), IDENTITY),
-        (header, body, inference, None, IDENTITY),
-        (header, body, elsewhere, public(private), IDENTITY),
-        (replace(header, dossier=second), body, elsewhere, public(private), IDENTITY),
-        (replace(header, outcome="overridden"), body, inference, public(private), IDENTITY),
-        (
-            header,
-            body.model_copy(update={"reason": "Later."}),
-            inference,
-            public(private),
-            IDENTITY,
-        ),
-        (header, lowered, inference, public(private), IDENTITY),
-        (replace(header, follows=(first,)), body, inference, None, IDENTITY),
-        (header, body, inference, public(private), stranger),
-        (replace(header, time=header.time + 10**9), body, inference, public(private), IDENTITY),
+
+    def signed_for(one: Header) -> str:
+        return sha256(one.encode()).hexdigest()
+
+    check_signed_decision(header, header_sha256=signed_for(inference), key=public(private))
+    for changed, of, key in (
+        (header, inference, public(later)),
+        (header, inference, None),
+        (header, elsewhere, public(private)),
+        (replace(header, dossier=second), elsewhere, public(private)),
+        (replace(header, outcome="overridden"), inference, public(private)),
+        (replace(header, statement="0" * 64), inference, public(private)),
+        (replace(header, signature="a..b"), inference, public(private)),
+        (replace(header, key=public(later).thumbprint), inference, public(private)),
     ):
         with pytest.raises(SignatureRefused):
-            check_decision(changed, words, inference=of, key=key, identity=identity)
+            check_signed_decision(changed, header_sha256=signed_for(of), key=key)
+
+    check_decision(header, body, inference=inference, identity=IDENTITY)
+    stranger = IDENTITY.model_copy(update={"subject": "10000000002"})
+    for changed, update, of, identity in (
+        (replace(header, outcome="overridden"), {}, inference, IDENTITY),
+        (header, {}, elsewhere, IDENTITY),
+        (header, {"reason": "Later."}, inference, IDENTITY),
+        (header, {"label": "LUNG"}, inference, IDENTITY),
+        (header, {"salt": "0" * 64}, inference, IDENTITY),
+        (header, {"salt": None}, inference, IDENTITY),
+        (header, {"assurance": Assurance.ISSUER}, inference, IDENTITY),
+        (replace(header, key=None, signature=None, statement=None), {}, inference, IDENTITY),
+        (header, {}, inference, stranger),
+        (replace(header, time=header.time + 10**9), {}, inference, IDENTITY),
+    ):
+        with pytest.raises(SignatureRefused):
+            check_decision(changed, body.model_copy(update=update), inference=of, identity=identity)
 
     # A decision that names the key that was replaced is refused by the protocol.
+    draft = dossier._following(
+        clinic.ledger,
+        clinic.clinician,
+        kind=header.type,
+        outcome=header.outcome,
+        dossier=second,
+        body=body,
+    )
     with pytest.raises(OwnKeyNeeded):
-        dossier._follow(
-            clinic.ledger,
-            clinic.clinician,
-            kind=header.type,
-            outcome=header.outcome,
-            dossier=second,
-            body=body,
-            request=None,
-            follows=(old.id,),
+        clinic.ledger.record(
+            replace(draft, key=header.key, statement=header.statement, signature=header.signature)
         )
 
 
@@ -167,7 +179,6 @@ def test_an_embedded_issuers_name_binds_its_key(clinic: Clinic) -> None:
             recorded.header,
             said(clinic, recorded),
             inference=header_of(clinic, inference),
-            key=None,
             identity=embedded,
         )
 

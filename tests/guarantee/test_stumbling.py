@@ -14,11 +14,10 @@ from guarantee.bodies import Opinion
 from guarantee.home import Home
 from guarantee.identity import Role
 from guarantee.records import Header
-from guarantee.signature import PublicKey, new_key, private_key
-from guarantee.signing_keys import register_key
+from guarantee.signature import new_key
 from guarantee.verify import verify_home
 from tests.guarantee.attacker import Row, log_key, rewrite
-from tests.guarantee.clinic import CARD, Clinic
+from tests.guarantee.clinic import CARD, Clinic, own_key, with_key
 
 NASTY = (
     "null",
@@ -49,20 +48,32 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A log with a record of most clear types, on which later checks lean."""
     clinic = Clinic.founded(tmp_path_factory.mktemp("pristine") / "home")
     member = clinic.actor("member-physician", Role.COLLEGE)
-    register_key(clinic.ledger, member, key=PublicKey.of(private_key(new_key())))
+    own = new_key()
+    own_key(clinic.ledger, member, own)
     clinic.whole_dossier()
     secret = secrets.token_bytes(32)
-    announcement = review.announce(
-        clinic.ledger, member, rate="1/1", secret_sha256=sha256(secret).hexdigest()
+    announcement = with_key(
+        own,
+        lambda signature: review.announce(
+            clinic.ledger,
+            member,
+            rate="1/1",
+            secret_sha256=sha256(secret).hexdigest(),
+            signature=signature,
+        ),
     )
     drawn = review.draw(clinic.ledger, member, announcement=announcement.id, secret=secret)
-    review.review(
-        clinic.ledger,
-        member,
-        announcement=announcement.id,
-        dossier=drawn.dossiers[0],
-        opinion=Opinion.AGREED,
-        concerns=[],
+    with_key(
+        own,
+        lambda signature: review.review(
+            clinic.ledger,
+            member,
+            announcement=announcement.id,
+            dossier=drawn.dossiers[0],
+            opinion=Opinion.AGREED,
+            concerns=[],
+            signature=signature,
+        ),
     )
     clinic.register("2")
     physician = clinic.actor("member-physician", Role.COLLEGE)
