@@ -117,6 +117,22 @@ class Answer(Body):
     missing_features: tuple[str, ...]
 
 
+GroupName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64)]
+"""A word that many cases share, as a hospital's code."""
+
+
+class Context(Body):
+    """Where a case comes from, as its client says: what monitoring groups by, and no more.
+
+    Vaulted with the inference, never in a header; the model does not see it.
+    """
+
+    hospital: GroupName | None = Field(default=None, description="A code that many cases share")
+    machine: GroupName | None = Field(default=None, description="A code that many cases share")
+    sex: Literal["F", "M", "I"] | None = None
+    age_band: Literal["0-17", "18-39", "40-64", "65-79", "80+"] | None = None
+
+
 class InferenceMade(Body):
     """One answer and all that it rests on.
 
@@ -133,6 +149,7 @@ class InferenceMade(Body):
     platform: str
     answer: Answer
     notice: str | None = None
+    context: Context | None = None
 
 
 class FirstRead(Body):

@@ -604,63 +604,6 @@ def open_dossier(ledger: Ledger, dossier: str) -> DossierView:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """One inference as monitoring may see it: what came in and what went out, nobody's name.
-
-    Attributes:
-        index: Its place in the log.
-        patient: Tells the patients of one call of `window` apart, from 0; of another call, or
-            to the outside, it says nothing.
-        at: Milliseconds since 1970, UTC.
-        profile: Base64 float32, (n_features,); NaN where missing.
-    """
-
-    index: int
-    patient: int
-    at: int
-    model_version: str
-    profile: str
-    answer: Answer
-
-
-    draft = _following(ledger, actor, kind=kind, outcome=outcome, dossier=dossier, body=body)
-    return ledger.record(draft, request)
-
-
-def _following(
-    ledger: Ledger, actor: Actor, *, kind: RecordType, outcome: str, dossier: str, body: Body
-) -> Draft:
-def window(
-    ledger: Ledger, *, model: str, model_version: str | None = None, count: int = 1000
-) -> list[Seen]:
-    """The last `count` inferences of a model, oldest first; erased ones are left out."""
-    seen = []
-    patients: dict[str, int] = {}
-    for recorded in ledger.latest(RecordType.INFERENCE_MADE, model=model, count=count):
-        version = recorded.header.model_version or ""
-        if model_version not in (None, version):
-            continue
-        try:
-            body = ledger.open_as(recorded, InferenceMade)
-            pseudonym = patient_of(ledger, body.information_id)
-        except (BodyMissing, UnknownPerson, Erased):
-            if _is_erased(ledger, recorded.header.follows[0]):
-                continue
-            raise
-        seen.append(
-            Seen(
-                index=recorded.index,
-                patient=patients.setdefault(pseudonym, len(patients)),
-                at=recorded.header.time,
-                model_version=version,
-                profile=body.profile,
-                answer=body.answer,
-            )
-        )
-    return seen
-
-
 def waiting(ledger: Ledger) -> list[tuple[str, Dossier]]:
     """Dossiers that wait for a clinician's read or decision, oldest first."""
     erased = {key for key, _ in ledger.situations(Information, [Gate.ERASED])}

@@ -1,7 +1,12 @@
 """`garant monitor`: one window, for a person or for cron."""
 
+import os
+import sys
+import threading
 from collections.abc import Callable
-from typing import Annotated
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Annotated, Final
 
 import typer
 
@@ -19,9 +24,13 @@ from guarantee.ledger import Ledger
 from guarantee.versions import model_names, standing
 from models.errors import ModelsError
 from monitoring import watch
-from monitoring.drift import Drifted, Undecided
 from monitoring.errors import MonitoringError
+from monitoring.findings import Drifted, Undecided
+from monitoring.summary import told
 from monitoring.watch import Look
+from monitoring.window import Bounds
+
+FORMATS: Final = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 
 app = typer.Typer(help="Watch what models meet and what they answer.", no_args_is_help=True)
 
@@ -31,34 +40,78 @@ NameArgument = Annotated[
 ]
 
 
+LastOption = Annotated[
+    int | None,
+    typer.Option("--last", min=1, help="So many cases, the latest; else the card says."),
+]
+DaysOption = Annotated[
+    int | None, typer.Option("--days", min=1, help="Cases of the last so many days.")
+]
+SinceOption = Annotated[
+    datetime | None,
+    typer.Option("--since", formats=FORMATS, help="Cases from that day or time on, UTC."),
+]
+UntilOption = Annotated[
+    datetime | None,
+    typer.Option("--until", formats=FORMATS, help="Cases before that day or time, UTC."),
+]
+
+
 class NothingHere(MonitoringError):
     """There is no promoted model in that home; name another with --home."""
 
 
-@app.command(epilog="Example: garant monitor run tumour-origin-microarray")
+@app.command(epilog="Example: garant monitor run tumour-origin-microarray --days 30")
 def run(
     context: typer.Context,
     token: TokenOption,
     name: NameArgument = None,
+    last: LastOption = None,
+    days: DaysOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
-    """Look at the latest inferences; record drift, or its end, in the log.
+    """Look at the latest cases; record drift, or its end, in the log.
 
-    Too few cases are "undecided", never "stable". The same window is recorded once. Exit 0
-    whatever was found, 1 where a model could not be looked at.
+    A case is a patient's latest inference. Too few are "undecided", never "stable". The same
+    window is recorded once. Exit 0 whatever was found, 1 where a model could not be looked at.
     """
+    bounds = _bounds(last, days, since, until)
     with (
         refusing((ModelsError, MonitoringError)),
         acting(context, home, token) as (ledger, actor),
     ):
-        _each(ledger, name, lambda known: watch.look(ledger, home, actor, known))
+        _each(ledger, name, lambda known: watch.look(ledger, home, actor, known, bounds))
 
 
-@app.command(epilog="Example: garant monitor report tumour-origin-microarray")
-def report(name: NameArgument = None, home: HomeOption = DEFAULT_HOME) -> None:
-    """Write Evidently's page on the latest inferences; it holds columns, never a case."""
+@app.command(epilog="Example: garant monitor report tumour-origin-microarray --days 30")
+def report(
+    name: NameArgument = None,
+    last: LastOption = None,
+    days: DaysOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Tell drift, performance and use of the answers; write a page with Evidently's charts.
+
+    Against confirmed truths, and apart from them against clinicians' decisions; before truths
+    arrive, as an estimate. It holds columns and shares, never a case, and tells the log nothing.
+    """
+    bounds = _bounds(last, days, since, until)
     with refusing((ModelsError, MonitoringError)), opened(home) as ledger:
-        _each(ledger, name, lambda known: watch.report(ledger, home, known))
+        _each(ledger, name, lambda known: watch.report(ledger, home, known, bounds))
+
+
+def _bounds(
+    last: int | None, days: int | None, since: datetime | None, until: datetime | None
+) -> Bounds:
+    return Bounds(last=last, days=days, since=_milliseconds(since), until=_milliseconds(until))
+
+
+def _milliseconds(at: datetime | None) -> int | None:
+    return None if at is None else round(at.replace(tzinfo=UTC).timestamp() * 1000)
 
 
 def _each(ledger: Ledger, name: str | None, look: Callable[[str], Look]) -> None:
@@ -68,14 +121,22 @@ def _each(ledger: Ledger, name: str | None, look: Callable[[str], Look]) -> None
     if not names:
         raise NothingHere("no model is promoted: there is nothing to watch")
     failed = False
-    for known in names:
-        try:
-            _show(look(known))
-        except (GuaranteeError, ModelsError, MonitoringError) as error:
-            say_refused(error)
-            failed = True
+    # Aside: inferences come first on a machine that does both.
+    with ThreadPoolExecutor(1, initializer=_step_aside) as aside:
+        for known in names:
+            try:
+                _show(aside.submit(look, known).result())
+            except (GuaranteeError, ModelsError, MonitoringError) as error:
+                say_refused(error)
+                failed = True
     if failed:
         raise typer.Exit(1)
+
+
+def _step_aside() -> None:
+    """Lower this thread's priority, and so that of the threads that it starts."""
+    if sys.platform == "linux":  # Elsewhere this would be the whole process.
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
 
 
 def _show(look: Look) -> None:
@@ -87,8 +148,14 @@ def _show(look: Look) -> None:
                 f"  {column.name}: {column.test} p = {column.p_value:.2g}"
                 f" (drift at or below {column.threshold:.2g}){moved}"
             )
-    if not isinstance(look.finding, Undecided) and look.finding.skipped:
-        typer.echo(f"  too few cases know: {', '.join(look.finding.skipped)}")
+    if not isinstance(look.finding, Undecided):
+        if look.finding.passed:
+            typer.echo(f"  beyond the screen's threshold, too: {', '.join(look.finding.passed)}")
+        for reason in look.finding.skipped:
+            typer.echo(f"  untested: {reason}")
+    if look.performance is not None:
+        for line in told(look.performance):
+            typer.echo(f"  {line}")
     if look.recorded is not None:
         typer.echo(f"  recorded: {look.recorded.header.type} {look.recorded.id}")
     if look.report is not None:

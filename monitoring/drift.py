@@ -1,136 +1,45 @@
 """Whether a window of inferences differs from the reference: Evidently decides, column by column.
 
+The card's rate of false alarms is for a whole run. Five families share it evenly, and within a
+family its columns do (Bonferroni: it holds whatever the dependence between columns):
+
+1. values of the watched features, against the version's reference;
+2. the predicted label, against the reference's cross-validated answers, and the confidence in it,
+   against the version's earlier cases;
+3. how often cases are out of distribution, against the reference; how often the model abstains
+   and how many features a case lacks, against the earlier cases;
+4. the screen of every other feature's values, and of how often each feature is missing: those
+   beyond their threshold are what Evidently looks at, too, and decides at the same threshold;
+5. subgroups, each against its own earlier cases.
+
+Earlier cases are the version's first ones after its promotion, before the window. Confidence needs
+them: folds are less sure than the model that was trained on all of them, so that cross-validation
+tells no confidence to expect. Were the first cases drifted themselves, families 1, 2 and 4 say so.
+
 What leaves this file, as a finding or as HTML, is about columns, never about a case.
 """
 
-import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from guarantee.card import MonitoringPolicy
-
-if TYPE_CHECKING:
-    from evidently.core.report import Snapshot
-    from pandas import DataFrame
+from monitoring import comparison
+from monitoring.comparison import Comparison, Numbers, Words
+from monitoring.findings import Drifted, Finding, Stable, Undecided
+from monitoring.sample import Expected, Sample
+from monitoring.screen import Screen, screen
+from monitoring.subgroups import subgroups
 
 LABEL: Final = "predicted label"
 CONFIDENCE: Final = "confidence in it"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """The watched columns of some cases; a row need not be one case's.
-
-    Attributes:
-        names: Of the watched features.
-        features: (cases, len(names)), NaN where missing.
-        labels: (cases,), ids of the predicted labels; None in a reference that does not know
-            them, and then untested.
-        confidence: (cases,), probabilities of those labels; None likewise.
-    """
-
-    names: tuple[str, ...]
-    features: NDArray[np.float32]
-    labels: tuple[str, ...] | None
-    confidence: NDArray[np.float32] | None
-
-    def __post_init__(self) -> None:
-        """Check the shapes.
-
-        Raises:
-            ValueError: Lengths differ, or a name stands for two columns.
-        """
-        if self.features.shape != (len(self), len(self.names)):
-            raise ValueError("features are not one row a case and one column a name")
-        if self.labels is not None and len(self.labels) != len(self):
-            raise ValueError("labels are not one a case")
-        if self.confidence is not None and self.confidence.shape != (len(self),):
-            raise ValueError("confidence is not one number a case")
-        if len({*self.names, LABEL, CONFIDENCE}) < len(self.names) + 2:
-            raise ValueError("a name stands for two columns")
-
-    def __len__(self) -> int:
-        """Cases."""
-        return len(self.features)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
-    """One column under its test.
-
-    Attributes:
-        test: As Evidently names it.
-        p_value: Of the hypothesis that reference and window have one distribution.
-        threshold: The column drifts at or below it.
-        shift: How far: for numbers, the means' difference in the reference's standard
-            deviations, None where the reference is constant; for labels, the share of cases
-            that would have to change (total variation).
-    """
-
-    name: str
-    test: str
-    p_value: float
-    threshold: float
-    shift: float | None
-    drifted: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Undecided:
-    """Too few cases, one a patient, for an answer, which is not "no drift"."""
-
-    cases: int
-    needed: int
-
-    def __str__(self) -> str:
-        return f"undecided: {self.cases} cases, {self.needed} needed"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stable:
-    """No column drifted.
-
-    Attributes:
-        columns: Those tested.
-        skipped: Features that too few cases of the window had: nothing is said about them.
-    """
-
-    cases: int
-    columns: tuple[Column, ...]
-    skipped: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return f"stable: {self.cases} cases, {len(self.columns)} columns tested"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drifted:
-    """At least one column drifted.
-
-    Attributes:
-        columns: Those tested, the drifted among them.
-        skipped: Features that too few cases of the window had: nothing is said about them.
-    """
-
-    cases: int
-    columns: tuple[Column, ...]
-    skipped: tuple[str, ...]
-
-    @property
-    def drifted(self) -> tuple[Column, ...]:
-        """The drifted columns, the surest first."""
-        columns = (column for column in self.columns if column.drifted)
-        return tuple(sorted(columns, key=lambda column: column.p_value))
-
-    def __str__(self) -> str:
-        names = ", ".join(column.name for column in self.drifted)
-        return f"drift: {self.cases} cases, {len(self.columns)} columns tested, moved: {names}"
-
-
-Finding = Undecided | Stable | Drifted
+UNLIKE: Final = "out of distribution"
+ABSTAINED: Final = "abstained"
+MISSING: Final = "missing features"
+_MOST_SCREENED: Final = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,148 +54,167 @@ class Examined:
     html: str
 
 
-def examine(reference: Sample, window: Sample, policy: MonitoringPolicy) -> Examined | Undecided:
-    """Test every watched column of `window` against `reference`, at the policy's false alarms.
+def examine(
+    expected: Expected, window: Sample, policy: MonitoringPolicy, earlier: Sample | None = None
+) -> Examined | Undecided:
+    """Test `window` against what is expected of it, at the policy's false alarms.
+
+    Args:
+        earlier: The version's first cases, before the window and of other patients; none: what
+            needs them is untested, and said to be.
 
     Raises:
-        ValueError: The samples watch different features, or more than the policy allows for.
+        ValueError: The samples have different features.
     """
-    pair = _Pair.of(reference, window, policy)
-    if isinstance(pair, Undecided):
-        return pair
-    snapshot = _run(pair, policy)
-    columns = tuple(
-        Column(
-            name=(tested := result.to_dict()["config"])["column"],
-            test=tested["method"],
-            p_value=float(result.value),
-            threshold=tested["threshold"],
-            shift=pair.shift(tested["column"]),
-            drifted=any(verdict.status.value == "FAIL" for verdict in result.tests),
+    if len(window) < policy.least_cases:
+        return Undecided(cases=len(window), needed=policy.least_cases)
+    if expected.names != window.names or (earlier and earlier.names != window.names):
+        raise ValueError("reference and window have different features")
+    skipped: list[str] = []
+    screened = screen(expected, window, policy.least_cases)
+    picked, passed = _screened(expected, window, policy, screened)
+    if earlier is None or len(earlier) < policy.least_cases:
+        known = 0 if earlier is None else len(earlier)
+        skipped.append(
+            f"{CONFIDENCE}, {ABSTAINED}, {MISSING}, subgroups: "
+            f"{known} earlier cases, {policy.least_cases} needed"
         )
-        for result in snapshot.metric_results.values()
+        of_groups: list[Comparison] = []
+        before: list[Comparison] = []
+    else:
+        before = list(_against_earlier(earlier, window, policy))
+        of_groups, unsaid = subgroups(earlier, window, expected.watched, policy)
+        skipped += unsaid
+    columns, html = comparison.decide(
+        [
+            *_watched(expected, window, policy, screened, skipped),
+            *_against_reference(expected, window, policy),
+            *before,
+            *picked,
+            *of_groups,
+        ]
     )
     kind = Drifted if any(column.drifted for column in columns) else Stable
-    return Examined(
-        finding=kind(cases=len(window), columns=columns, skipped=pair.skipped),
-        html=snapshot.get_html_str(as_iframe=False),
+    finding = kind(
+        cases=len(window),
+        columns=columns,
+        screened=len(expected.names) - len(expected.watched),
+        passed=passed,
+        skipped=tuple(skipped),
     )
+    return Examined(finding=finding, html=html)
 
 
-def decide(reference: Sample, window: Sample, policy: MonitoringPolicy) -> Finding:
+def decide(
+    expected: Expected, window: Sample, policy: MonitoringPolicy, earlier: Sample | None = None
+) -> Finding:
     """What `examine` finds, without the report."""
-    examined = examine(reference, window, policy)
+    examined = examine(expected, window, policy, earlier)
     return examined if isinstance(examined, Undecided) else examined.finding
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Pair:
-    """Reference and window, by column, where both know enough of it; no rows any more.
-
-    Attributes:
-        numbers: Name to the known values of the reference and of the window.
-        labels: Of the reference and of the window.
-        skipped: Features that too few cases know.
-    """
-
-    numbers: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
-    labels: tuple[tuple[str, ...], tuple[str, ...]] | None
-    skipped: tuple[str, ...]
-
-    @classmethod
-    def of(cls, reference: Sample, window: Sample, policy: MonitoringPolicy) -> "_Pair | Undecided":
-        if len(window) < policy.least_cases:
-            return Undecided(cases=len(window), needed=policy.least_cases)
-        if reference.names != window.names:
-            raise ValueError("reference and window watch different features")
-        if len(window.names) > policy.watched_features:
-            raise ValueError("more features than the policy shares its false alarms among")
-        numbers = {
-            name: (_known(reference.features[:, place]), _known(window.features[:, place]))
-            for place, name in enumerate(window.names)
-        }
-        known = {name: min(map(len, columns)) for name, columns in numbers.items()}
-        skipped = tuple(name for name, cases in known.items() if cases < policy.least_cases)
-        for name in skipped:
-            del numbers[name]
-        if reference.confidence is not None and window.confidence is not None:
-            numbers[CONFIDENCE] = (_known(reference.confidence), _known(window.confidence))
-        labels = None
-        if reference.labels is not None and window.labels is not None:
-            labels = (reference.labels, window.labels)
-        if not numbers and labels is None:
-            return Undecided(cases=max(known.values(), default=0), needed=policy.least_cases)
-        return cls(numbers=numbers, labels=labels, skipped=skipped)
-
-    def shift(self, name: str) -> float | None:
-        """See `Column.shift`."""
-        if name == LABEL and self.labels is not None:
-            expected, met = self.labels
-            return 0.5 * sum(
-                abs(expected.count(label) / len(expected) - met.count(label) / len(met))
-                for label in {*expected, *met}
+def _watched(
+    expected: Expected,
+    window: Sample,
+    policy: MonitoringPolicy,
+    screened: Screen,
+    skipped: list[str],
+) -> Iterator[Comparison]:
+    for place in expected.watched:
+        if np.isnan(screened.values[place]):
+            skipped.append(
+                f"{expected.names[place]}: {screened.known[place]} cases know it, "
+                f"{policy.least_cases} needed"
             )
-        known, seen = self.numbers[name]
-        spread = known.std()
-        return float((seen.mean() - known.mean()) / spread) if spread > 0 else None
-
-    def frames(self) -> "tuple[DataFrame, DataFrame]":
-        """Reference and window as Evidently gets them: no row is a case, no edge a value.
-
-        Every column is sorted on its own. What lies beyond the reference's range is put just
-        outside it, so that the edges of histograms come from the reference. The tests look
-        at one column at a time, by ranks against the reference: no p-value changes.
-        """
-        from pandas import DataFrame, Series
-
-        expected: dict[str, Series] = {}
-        met: dict[str, Series] = {}
-        for name, (known, seen) in self.numbers.items():
-            low, high = known.min(), known.max()
-            margin = (high - low) / 20 if high > low else 1.0
-            inside = np.where(seen > high, high + margin, np.where(seen < low, low - margin, seen))
-            expected[name], met[name] = Series(np.sort(known)), Series(np.sort(inside))
-        if self.labels is not None:
-            expected[LABEL], met[LABEL] = (Series(sorted(labels)) for labels in self.labels)
-        return DataFrame(expected), DataFrame(met)
+            continue
+        threshold = policy.share / len(expected.watched)
+        yield _values(expected, window, place, policy, threshold)
 
 
-def _known(column: NDArray[np.float32]) -> NDArray[np.float64]:
-    # By way of float32 on both sides: else a floor that half of the cases share, as assays have,
-    # would be one number in the reference and another in the window.
-    single = column.astype(np.float32)
-    return single[np.isfinite(single)].astype(np.float64)
-
-
-def _run(pair: _Pair, policy: MonitoringPolicy) -> "Snapshot":
-    with warnings.catch_warnings():
-        # Evidently's imports meet what NumPy and Litestar have deprecated.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        from evidently import DataDefinition, Dataset, Report
-        from evidently.metrics import ValueDrift
-
-    # Named: left alone, Evidently changes its test with the sample's size.
-    tests: dict[str, str] = dict.fromkeys(pair.numbers, policy.numeric_test)
-    if pair.labels is not None:
-        tests[LABEL] = policy.categorical_test
-    report = Report(
-        [
-            ValueDrift(column=name, method=test, threshold=policy.threshold)
-            for name, test in tests.items()
-        ],
-        include_tests=True,
+def _against_reference(
+    expected: Expected, window: Sample, policy: MonitoringPolicy
+) -> Iterator[Comparison]:
+    yield Words(
+        name=LABEL,
+        test=policy.categorical_test,
+        threshold=policy.share / 2,
+        expected=expected.answered(),
+        met=window.labels,
     )
-    columns = DataDefinition(
-        numerical_columns=list(pair.numbers),
-        categorical_columns=[name for name in tests if name not in pair.numbers],
+    yield _flags(UNLIKE, expected.flagged(), window.unlike, policy, policy.share / 3)
+
+
+def _against_earlier(
+    earlier: Sample, window: Sample, policy: MonitoringPolicy
+) -> Iterator[Comparison]:
+    for name, columns, threshold in (
+        (CONFIDENCE, (earlier.confidence, window.confidence), policy.share / 2),
+        (MISSING, (earlier.missing(), window.missing()), policy.share / 3),
+    ):
+        yield Numbers(
+            name=name,
+            test=policy.numeric_test,
+            threshold=threshold,
+            expected=columns[0].astype(np.float64),
+            met=columns[1].astype(np.float64),
+        )
+    yield _flags(ABSTAINED, earlier.abstained, window.abstained, policy, policy.share / 3)
+
+
+def _screened(
+    expected: Expected, window: Sample, policy: MonitoringPolicy, screened: Screen
+) -> tuple[list[Comparison], tuple[str, ...]]:
+    """The surest columns beyond the screen's threshold, and the names of the others."""
+    others = screened.values.copy()
+    others[list(expected.watched)] = np.nan
+    threshold = policy.share / max(2 * len(others) - len(expected.watched), 1)
+    beyond = [
+        (float(chances[place]), place, missing)
+        for missing, chances in ((False, others), (True, screened.missing))
+        for place in np.flatnonzero(chances <= threshold)
+    ]
+    beyond.sort(key=lambda found: found[0])
+    looked_at: list[Comparison] = []
+    passed = []
+    for _, place, missing in beyond:
+        name = f"missing: {expected.names[place]}" if missing else expected.names[place]
+        if len(looked_at) == _MOST_SCREENED:
+            passed.append(name)
+        elif missing:
+            lacking = np.arange(expected.rows) < np.rint(
+                expected.rows * expected.missing_rates[place]
+            )
+            met = np.isnan(window.features[:, place])
+            looked_at.append(_flags(name, lacking, met, policy, threshold))
+        else:
+            looked_at.append(_values(expected, window, int(place), policy, threshold))
+    return looked_at, tuple(passed)
+
+
+def _values(
+    expected: Expected, window: Sample, place: int, policy: MonitoringPolicy, threshold: float
+) -> Comparison:
+    met = window.known(place)
+    return Numbers(
+        name=expected.names[place],
+        test=policy.numeric_test,
+        threshold=threshold,
+        expected=expected.values(place, met),
+        met=met,
     )
-    expected, met = pair.frames()
-    snapshot = report.run(
-        Dataset.from_pandas(met, data_definition=columns),
-        Dataset.from_pandas(expected, data_definition=columns),
+
+
+def _flags(
+    name: str,
+    expected: NDArray[np.bool_],
+    met: NDArray[np.bool_],
+    policy: MonitoringPolicy,
+    threshold: float,
+) -> Comparison:
+    return Words(
+        name=name,
+        test=policy.categorical_test,
+        threshold=threshold,
+        expected=tuple(np.where(expected, "yes", "no")),
+        met=tuple(np.where(met, "yes", "no")),
     )
-    for result in snapshot.metric_results.values():
-        for widget in result.get_widgets():
-            # The other tab plots means along the rows: of few rows, each is one case's value.
-            widget.tabs = [tab for tab in widget.tabs if tab.title == "DATA DISTRIBUTION"]
-    return snapshot

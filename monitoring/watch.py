@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from hashlib import sha256
+from html import escape
 from pathlib import Path
 
 from guarantee.appending import Draft, Request
@@ -15,9 +16,13 @@ from guarantee.versions import standing
 from models import shelf
 from models.served import ServedModel
 from monitoring import window
-from monitoring.drift import Drifted, Examined, Finding, Stable, Undecided, examine
+from monitoring.drift import Examined, examine
 from monitoring.errors import MonitoringError
-from monitoring.window import Window
+from monitoring.findings import Drifted, Finding, Stable, Undecided
+from monitoring.performance import Performance, measure
+from monitoring.sample import Expected
+from monitoring.summary import told
+from monitoring.window import AS_THE_CARD_SAYS, Bounds, Window
 
 
 class NothingToWatch(MonitoringError):
@@ -38,13 +43,17 @@ class Look:
     finding: Finding
     recorded: Recorded | None = None
     report: Path | None = None
+    performance: Performance | None = None
 
 
-def look(ledger: Ledger, home: Home, actor: Actor, name: str) -> Look:
-    """Look at the last window of the promoted version, and record what is new.
+def look(
+    ledger: Ledger, home: Home, actor: Actor, name: str, bounds: Bounds = AS_THE_CARD_SAYS
+) -> Look:
+    """Look at one window of the promoted version, the latest by default, and record what is new.
 
     Drift is new when a column drifts that has not since the last `DriftCleared`; stability is
-    new when drift stands. So a second look at the same window records nothing.
+    new when drift stands, and the window reaches the present. So a second look at the same window
+    records nothing.
 
     Raises:
         UnknownModel: No such model.
@@ -55,13 +64,15 @@ def look(ledger: Ledger, home: Home, actor: Actor, name: str) -> Look:
         LedgerUnavailable: Outcome unknown; look again, a repeat is recorded once.
     """
     served = _promoted(ledger, home, name)
-    latest = window.latest(ledger, served)
-    examined = examine(window.expected(served), latest.sample, served.card.monitoring)
+    latest = window.read(ledger, served, bounds)
+    examined = _examined(served, latest)
     finding = examined if isinstance(examined, Undecided) else examined.finding
     body = None
     report = None
     if isinstance(examined, Examined):
         body = _news(examined, latest, _standing_drift(ledger, served))
+        if isinstance(body, DriftCleared) and bounds.until is not None:
+            body = None  # What was so once clears nothing that is so now.
         if isinstance(body, DriftDetected):
             report = _keep(home, examined.html)
     recorded = _record(ledger, actor, served, body) if body else None
@@ -70,19 +81,35 @@ def look(ledger: Ledger, home: Home, actor: Actor, name: str) -> Look:
     )
 
 
-def report(ledger: Ledger, home: Home, name: str) -> Look:
-    """Like `look`, with a page whatever the finding, and without telling the log.
+def report(ledger: Ledger, home: Home, name: str, bounds: Bounds = AS_THE_CARD_SAYS) -> Look:
+    """Like `look`, with performance, a page where drift was decided, and nothing for the log.
 
     Raises:
         UnknownModel, NothingToWatch, NotOnTheShelf, DigestMismatch, MalformedBundle: As `look`.
     """
     served = _promoted(ledger, home, name)
-    latest = window.latest(ledger, served)
-    examined = examine(window.expected(served), latest.sample, served.card.monitoring)
+    latest = window.read(ledger, served, bounds)
+    examined = _examined(served, latest)
+    performance = measure(ledger, served, bounds)
     if isinstance(examined, Undecided):
-        return Look(name=name, version=served.version, finding=examined)
-    kept = _keep(home, examined.html)
-    return Look(name=name, version=served.version, finding=examined.finding, report=kept)
+        return Look(name=name, version=served.version, finding=examined, performance=performance)
+    words = "\n".join([f"{name} {served.version}", str(examined.finding), *told(performance)])
+    # Ahead of Evidently's charts, in words.
+    opening, body, rest = examined.html.partition("<body>")
+    kept = _keep(home, f"{opening}{body}<pre>{escape(words)}</pre>{rest}")
+    return Look(
+        name=name,
+        version=served.version,
+        finding=examined.finding,
+        report=kept,
+        performance=performance,
+    )
+
+
+def _examined(served: ServedModel, latest: Window) -> Examined | Undecided:
+    return examine(
+        Expected.of_version(served), latest.sample, served.card.monitoring, latest.earlier
+    )
 
 
 def _promoted(ledger: Ledger, home: Home, name: str) -> ServedModel:

@@ -74,6 +74,7 @@ def ask(
         platform=PLATFORM,
         answer=recordable(answer),
         notice=_notice(registered),
+        context=question.context,
     )
     record = partial(
         dossier.record_inference,

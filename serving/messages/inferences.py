@@ -9,6 +9,7 @@ from guarantee.bodies import (
     AccessRecorded,
     BreakGlass,
     CaseReviewed,
+    Context,
     Corrected,
     Decision,
     FirstRead,
@@ -59,6 +60,11 @@ class Question(Taken):
     )
     mode: Mode | None = Field(
         default=None, description="May only tighten what the card asks: withheld"
+    )
+    context: Context | None = Field(
+        default=None,
+        description="Where the case comes from: what monitoring compares groups by. Vaulted with "
+        "the inference; the model does not see it",
     )
 
 

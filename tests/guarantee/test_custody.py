@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, select
 
-from guarantee import custody, dossier
+from guarantee import custody, dossier, seen
 from guarantee.access import patient_access
 from guarantee.appending import Draft, Request
 from guarantee.bodies import ErasureGround, Glass, HoldReason, PatientErased, PatientRectified
@@ -146,9 +146,11 @@ def test_an_erased_patient_who_comes_back_is_somebody_new(clinic: Clinic) -> Non
 def test_monitoring_passes_over_erased_inferences(clinic: Clinic) -> None:
     for number in (1, 2, 3):
         clinic.whole_dossier(number)
-    assert len(dossier.window(clinic.ledger, model=CARD.name)) == 3
+    assert len(list(seen.inferences(clinic.ledger, model=CARD.name, version="1"))) == 3
     erase(clinic, pseudonym_of(clinic, 2))
-    assert len(dossier.window(clinic.ledger, model=CARD.name)) == 2
+    left = list(seen.inferences(clinic.ledger, model=CARD.name, version="1"))
+    assert len(left) == 2
+    assert len(seen.followed(clinic.ledger, [one.id for one in left])) == 2
 
 
 def test_a_retried_erasure_is_recorded_once(clinic: Clinic) -> None:

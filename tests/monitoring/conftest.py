@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from guarantee import college, dossier, versions
-from guarantee.bodies import Answer, InferenceMade, Recipient
+from guarantee.bodies import Answer, Context, InferenceMade, Recipient
 from guarantee.card import (
     Card,
     Code,
@@ -90,11 +90,23 @@ class Ward:
             self.others.append(inform(self.ledger, self.actors, len(self.others) + 1))
         return self.others[place - 1] if place else self.information
 
-    def ask(self, rows: NDArray[np.float32], *, of_first_patient: bool = False) -> None:
-        """Record an inference a row, of one patient after another or all of the first."""
+    def ask(
+        self,
+        rows: NDArray[np.float32],
+        *,
+        of_first_patient: bool = False,
+        first: int = 0,
+        context: Context | None = None,
+        mode: Mode = Mode.SHOWN,
+    ) -> None:
+        """Record an inference a row, of one patient after another or all of the first.
+
+        Args:
+            first: The number of the first row's patient.
+        """
         version = versions.registered_version(self.ledger, NAME, self.served.version)
         for place, row in enumerate(rows):
-            information = self.informed(0 if of_first_patient else place)
+            information = self.informed(0 if of_first_patient else first + place)
             given = self.served.answer(self.served.contract.profile(row.astype(np.float64)))
             recorded = dossier.record_inference(
                 self.ledger,
@@ -102,7 +114,8 @@ class Ward:
                 pseudonym=information.pseudonym,
                 inference=InferenceMade(
                     information_id=information.recorded.id,
-                    mode=Mode.SHOWN,
+                    mode=mode,
+                    context=context,
                     profile=pack_floats(given.profile.values),
                     version_digest=self.served.digest,
                     platform="test",

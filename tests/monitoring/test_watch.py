@@ -4,13 +4,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from guarantee.bodies import DriftCleared, DriftDetected
+from guarantee.bodies import Context, DriftCleared, DriftDetected
 from guarantee.identity import Role
 from guarantee.records import RecordType
 from guarantee.refusals import RoleRefused
-from monitoring.drift import CONFIDENCE, LABEL, Drifted, Stable, Undecided
+from monitoring.drift import CONFIDENCE, LABEL
+from monitoring.findings import Drifted, Stable, Undecided
+from monitoring.sample import Expected
 from monitoring.watch import NothingToWatch, look, report
-from monitoring.window import expected, latest
+from monitoring.window import Bounds, read
 from tests.monitoring.conftest import NAME, Ward, profiles
 
 MOVED = 1  # a gene that matters: it tells the second origin
@@ -76,10 +78,9 @@ def test_of_a_patient_the_latest_inference_is_the_case(ward: Ward) -> None:
     given = profiles(15, 1)
     ward.ask(given[:12])
     ward.ask(given[12:])
-    window = latest(ward.ledger, ward.served)
+    window = read(ward.ledger, ward.served)
     assert window.indices == tuple(ward.indices[3:])
-    places = ward.served.reference.important(6)
-    assert (window.sample.features == given[3:, places]).all()
+    assert (window.sample.features == given[:2:-1]).all()
 
 
 def test_a_clinician_cannot_record_drift(ward: Ward) -> None:
@@ -98,25 +99,62 @@ def test_a_report_tells_the_log_nothing(ward: Ward) -> None:
     assert ward.ledger.head() == before
 
 
-def test_the_reference_is_drawn_evenly_and_claims_no_more_cases_than_it_had(ward: Ward) -> None:
-    sample = expected(ward.served)
-    assert len(sample) == ward.served.reference.profiles
-    places = ward.served.reference.important(6)
-    assert sample.names == tuple(f"gene {place}" for place in places)
-    middle = ward.served.reference.quantiles[places, 12]  # the level 0.5
-    assert np.median(sample.features, axis=0) == pytest.approx(middle, abs=0.05)
-    assert sample.labels is not None
-    shares = [sample.labels.count(label) / len(sample) for label in ward.served.labels]
-    assert shares == pytest.approx(ward.served.reference.answered, abs=1 / len(sample))
+def test_the_reference_claims_no_more_cases_than_it_had(ward: Ward) -> None:
+    reference = Expected.of_version(ward.served)
+    assert reference.rows == ward.served.reference.profiles
+    assert reference.watched == tuple(ward.served.reference.important(6))
+    values = reference.values(0, profiles(60, 1)[:, 0].astype(np.float64))
+    assert len(values) == ward.served.reference.profiles
+    answered = reference.answered()
+    shares = [answered.count(label) / len(answered) for label in ward.served.labels]
+    assert shares == pytest.approx(ward.served.reference.answered, abs=1 / len(answered))
 
 
 def test_the_window_holds_the_latest_cases_alone(ward: Ward) -> None:
     given = profiles(70, 1)
     ward.ask(given)
-    window = latest(ward.ledger, ward.served)
-    places = ward.served.reference.important(6)
+    window = read(ward.ledger, ward.served)
     assert window.indices == tuple(ward.indices[10:])
-    assert (window.sample.features == given[10:, places]).all()
+    assert (window.sample.features == given[:9:-1]).all()
+    assert (window.earlier.features == given[:10]).all()
+
+
+def test_a_window_by_count_or_by_time_holds_what_its_bounds_say(ward: Ward) -> None:
+    ward.ask(profiles(20, 1))
+    times = [ward.ledger.page(index, 1)[0].header.time for index in ward.indices]
+    last = read(ward.ledger, ward.served, Bounds(last=5))
+    assert last.indices == tuple(ward.indices[15:])
+    since = read(ward.ledger, ward.served, Bounds(since=times[12]))
+    assert since.indices == tuple(
+        index for index, at in zip(ward.indices, times, strict=True) if at >= times[12]
+    )
+    until = read(ward.ledger, ward.served, Bounds(until=times[12]))
+    assert until.indices == tuple(
+        index for index, at in zip(ward.indices, times, strict=True) if at < times[12]
+    )
+    assert read(ward.ledger, ward.served, Bounds(days=1)).indices == tuple(ward.indices)
+    week_ago = Bounds(days=1, until=times[0] - 7 * 86_400_000)
+    assert read(ward.ledger, ward.served, week_ago).indices == ()
+
+
+def test_what_was_stable_once_clears_no_drift_of_now(ward: Ward) -> None:
+    monitor = ward.actor(Role.MONITOR)
+    ward.ask(profiles(60, 1))
+    ward.ask(_shifted(60, 2), first=60)
+    shifted_from = ward.ledger.page(ward.indices[60], 1)[0].header.time
+    assert look(ward.ledger, ward.home, monitor, NAME).recorded is not None
+    then = look(ward.ledger, ward.home, monitor, NAME, Bounds(until=shifted_from))
+    assert isinstance(then.finding, Stable)
+    assert then.recorded is None
+
+
+def test_a_case_carries_where_it_comes_from_and_no_header_does(ward: Ward) -> None:
+    ward.ask(profiles(3, 1), context=Context(hospital="QZ-77", machine="HiSeq", sex="F"))
+    groups = read(ward.ledger, ward.served).sample.groups
+    assert groups["hospital"] == ("QZ-77",) * 3
+    assert groups["sex"] == ("F",) * 3
+    assert groups["age_band"] == (None,) * 3
+    assert not any(b"QZ-77" in one.header.encode() for one in ward.ledger.page(0, 1000))
 
 
 def test_a_finding_names_columns_and_no_patient(ward: Ward) -> None:
@@ -128,7 +166,7 @@ def test_a_finding_names_columns_and_no_patient(ward: Ward) -> None:
     header = seen.recorded.header.encode().decode()
     assert ward.information.pseudonym not in header
     body = ward.ledger.open_as(seen.recorded, DriftDetected)
-    watched = {*expected(ward.served).names, LABEL, CONFIDENCE}
+    watched = {*ward.served.contract.names, LABEL, CONFIDENCE}
     assert {feature.feature for feature in body.features} <= watched
 
 

@@ -1,0 +1,285 @@
+"""How good answers were: by confirmed truths, and by clinicians' decisions; never mixed.
+
+Before truths arrive, an estimate from the calibrated confidence, with the error that such estimates
+had on earlier cases. One case a patient. A group with few cases is counted, not shown.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+import numpy as np
+
+from guarantee import seen
+from guarantee.bodies import Context
+from guarantee.card import Card
+from guarantee.ledger import Ledger
+from guarantee.seen import Followed, Seen, Span
+from models.evaluation import Estimate, wilson
+from models.served import ServedModel
+from monitoring.use import Use, used
+from monitoring.window import AS_THE_CARD_SAYS, KINDS, Bounds
+
+_Z95: Final = 1.959963984540054
+_BINS: Final = 5
+_LEAST_IN_A_BIN: Final = 20
+_MOST_PAST: Final = 20_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One answer and what followed it.
+
+    Attributes:
+        index: Its place in the log.
+        at: Milliseconds since 1970, UTC.
+        confidence: The calibrated probability of `label`.
+    """
+
+    index: int
+    at: int
+    label: str
+    confidence: float
+    prediction_set: tuple[str, ...]
+    abstained: bool
+    context: Context
+    followed: Followed
+
+    @property
+    def truth(self) -> str | None:
+        """The confirmed label; none where it is not known, or a correction stands beside it."""
+        return None if self.followed.truth_corrected else self.followed.truth
+
+    @property
+    def decided(self) -> str | None:
+        """The label that the clinician decided; none where there is none."""
+        return self.followed.decision.label if self.followed.decision else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reliability:
+    """Of cases of about one confidence, the mean of it and how many of them were right."""
+
+    cases: int
+    confidence: float
+    right: Estimate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """The same for one hospital, machine, sex or age band."""
+
+    kind: str
+    name: str
+    cases: int
+    accuracy: Estimate
+    coverage: Estimate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Against:
+    """Answers against labels that came from elsewhere; 95 % intervals, of shares Wilson's.
+
+    Attributes:
+        cases: Answered, and with such a label.
+        accuracy: Share of answers that are the label.
+        overconfidence: Mean confidence − accuracy; interval of the normal approximation.
+        coverage: Share of prediction sets that hold the label.
+        reliability: In bins of as many cases each; empty where there are too few.
+        groups: Those with enough cases.
+        small_groups: How many have fewer.
+    """
+
+    cases: int
+    accuracy: Estimate
+    overconfidence: Estimate
+    coverage: Estimate
+    reliability: tuple[Reliability, ...]
+    groups: tuple[Group, ...]
+    small_groups: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimated:
+    """What the accuracy should be, if the confidence is still calibrated: an estimate.
+
+    Attributes:
+        accuracy: Mean confidence of all answers of the window; the interval is chance's alone,
+            for answers of such confidence.
+        error: Mean |estimate − accuracy| over past windows; none where there is no such window.
+        worst: The largest of them.
+        past_windows: How many, of `past_cases` cases with a confirmed truth each.
+
+    Source: confidence-based performance estimation, as NannyML has it.
+    """
+
+    cases: int
+    accuracy: Estimate
+    error: float | None
+    worst: float | None
+    past_windows: int
+    past_cases: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Performance:
+    """Of one window.
+
+    Attributes:
+        cases: One a patient.
+        abstained: Of these; they are in no figure of accuracy.
+        truths: Against confirmed outcomes; none where none has arrived.
+        decisions: Against the labels that clinicians decided.
+    """
+
+    cases: int
+    abstained: int
+    truths: Against | None
+    decisions: Against | None
+    estimate: Estimated | None
+    use: Use
+
+
+def measure(ledger: Ledger, served: ServedModel, bounds: Bounds = AS_THE_CARD_SAYS) -> Performance:
+    """Measure the window that `window.read` reads within the same bounds."""
+    span, count = bounds.span(served.card.monitoring, ledger.now())
+    patients: set[str] = set()
+    cases = _cases(ledger, served, span, count, patients)
+    first = min((case.index for case in cases), default=0)
+    past = _cases(ledger, served, Span(end=first), min(5 * len(cases), _MOST_PAST), patients)
+    return performance(cases, past, served.card, now=ledger.now())
+
+
+def performance(
+    cases: Sequence[Case], past: Sequence[Case], card: Card, *, now: int
+) -> Performance:
+    """The figures of these cases; `past` ones tell how far estimates were off."""
+    least = card.monitoring.least_cases
+    answered = [case for case in cases if not case.abstained]
+    return Performance(
+        cases=len(cases),
+        abstained=len(cases) - len(answered),
+        truths=_against(answered, lambda case: case.truth, least),
+        decisions=_against(answered, lambda case: case.decided, least),
+        estimate=_estimated(answered, [case for case in past if not case.abstained], least),
+        use=used(cases, card.lapse_hours, now=now),
+    )
+
+
+def _cases(
+    ledger: Ledger, served: ServedModel, span: Span, count: int | None, patients: set[str]
+) -> list[Case]:
+    """The latest cases of a span, latest first, without the profiles."""
+    light = [
+        (case.id, _case(case))
+        for case in islice(
+            seen.inferences(
+                ledger,
+                model=served.name,
+                version=served.version,
+                span=span,
+                once_a_patient=True,
+                passing_over=patients,
+            ),
+            count,
+        )
+    ]
+    followed = seen.followed(ledger, [one for one, _ in light])
+    return [make(followed[one]) for one, make in light if one in followed]
+
+
+def _case(case: Seen) -> Callable[[Followed], Case]:
+    answer = case.answer
+    index, at, context = case.index, case.at, case.context
+
+    def followed_by(followed: Followed) -> Case:
+        return Case(
+            index=index,
+            at=at,
+            label=answer.label,
+            confidence=answer.probability,
+            prediction_set=answer.prediction_set,
+            abstained="abstained" in answer.flags,
+            context=context,
+            followed=followed,
+        )
+
+    return followed_by
+
+
+def _against(
+    cases: Sequence[Case], label: Callable[[Case], str | None], least: int
+) -> Against | None:
+    pairs = [(case, told) for case in cases if (told := label(case)) is not None]
+    if not pairs:
+        return None
+    right = np.array([case.label == told for case, told in pairs])
+    held = np.array([told in case.prediction_set for case, told in pairs])
+    confidence = np.array([case.confidence for case, _ in pairs])
+    gaps = confidence - right
+    half = _Z95 * float(gaps.std()) / len(gaps) ** 0.5
+    groups, small = [], 0
+    for kind in KINDS:
+        said = [getattr(case.context, kind) for case, _ in pairs]
+        for name in sorted({one for one in said if one is not None}):
+            of_group = np.array([one == name for one in said])
+            if of_group.sum() < least:
+                small += 1
+                continue
+            groups.append(
+                Group(
+                    kind=kind,
+                    name=name,
+                    cases=int(of_group.sum()),
+                    accuracy=_share(right[of_group]),
+                    coverage=_share(held[of_group]),
+                )
+            )
+    return Against(
+        cases=len(pairs),
+        accuracy=_share(right),
+        overconfidence=Estimate(
+            value=float(gaps.mean()),
+            low=float(gaps.mean()) - half,
+            high=float(gaps.mean()) + half,
+        ),
+        coverage=_share(held),
+        reliability=tuple(
+            Reliability(
+                cases=len(some),
+                confidence=float(confidence[some].mean()),
+                right=_share(right[some]),
+            )
+            for some in np.array_split(np.argsort(confidence, kind="stable"), _BINS)
+            if len(pairs) >= _BINS * _LEAST_IN_A_BIN
+        ),
+        groups=tuple(groups),
+        small_groups=small,
+    )
+
+
+def _share(hits: "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]") -> Estimate:
+    return wilson(int(hits.sum()), len(hits))
+
+
+def _estimated(cases: Sequence[Case], past: Sequence[Case], least: int) -> Estimated | None:
+    if not cases:
+        return None
+    confidence = np.array([case.confidence for case in cases])
+    half = _Z95 * float(np.sqrt((confidence * (1 - confidence)).sum())) / len(cases)
+    mean = float(confidence.mean())
+    known = [case for case in past if case.truth is not None]
+    errors = []
+    for start in range(0, len(known) - least + 1, least):
+        some = known[start : start + least]
+        expected = sum(case.confidence for case in some) / least
+        errors.append(abs(expected - sum(case.label == case.truth for case in some) / least))
+    return Estimated(
+        cases=len(cases),
+        accuracy=Estimate(value=mean, low=max(0.0, mean - half), high=min(1.0, mean + half)),
+        error=sum(errors) / len(errors) if errors else None,
+        worst=max(errors, default=None),
+        past_windows=len(errors),
+        past_cases=least,
+    )
