@@ -4,8 +4,9 @@ A custody record names its patient by pseudonym (`subject`) and follows every in
 theirs, so that the protocol can refuse it where a hold stands or the patient was erased.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, timedelta
 from typing import Final
 
 from sqlalchemy import Connection, delete, func, select
@@ -25,7 +26,8 @@ from guarantee.bodies import (
     PatientRectified,
     Purpose,
 )
-from guarantee.identity import Patient
+from guarantee.errors import GuaranteeError
+from guarantee.identity import Patient, Role
 from guarantee.ledger import Ledger
 from guarantee.logged import Recorded
 from guarantee.pseudonyms import Actor, Pseudonyms, UnknownPerson
@@ -37,13 +39,20 @@ from guarantee.refusals import (
     RetentionRuns,
     UnknownDossier,
 )
-from guarantee.retention import LEAST_LOG, kept_until
+from guarantee.retention import LEAST_LOG, earliest_day, kept_until, latest_day
 from guarantee.situations import Dossier
 from guarantee.store import BODIES, KEYS, RECORDS
 from guarantee.vault import MasterKey
 
 _ATTEMPTS: Final = 5
+_DAY_MS: Final = timedelta(days=1) // timedelta(milliseconds=1)
 _INFORMATIONS: Final = (RecordType.PATIENT_INFORMED, RecordType.INFORMATION_DEFERRED)
+_CONTESTED: Final = (HoldReason.LITIGATION, HoldReason.COMPLAINT)
+"""What suspends retention: CSP R. 1112-7 names "tout recours gracieux ou contentieux"."""
+
+
+class ImplausibleDeath(GuaranteeError):
+    """No patient of these records can have died on that day."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +83,28 @@ class Holding:
 
     @property
     def last_visit(self) -> date:
-        """The day of the last record, which is the last visit that the log knows of."""
-        return _day(max(one.header.time for one in self.records))
+        """The day of a clinician's last record: the last visit that the log knows of."""
+        return latest_day(self._last_visit_ms)
+
+    @property
+    def _last_visit_ms(self) -> int:
+        visits = (one.header for one in self.records if one.header.role is Role.CLINICIAN)
+        return max(header.time for header in visits)
+
+    def contested(self, holds: Iterable[tuple[Header, HoldPlaced]]) -> timedelta:
+        """For how long, in whole days, the care was contested since the last visit.
+
+        Args:
+            holds: On these records, in the log's order.
+        """
+        total, since = timedelta(0), None
+        for header, body in holds:
+            if header.outcome == "placed":
+                since = max(header.time, self._last_visit_ms) if body.reason in _CONTESTED else None
+            elif since is not None:
+                days = -(-max(0, header.time - since) // _DAY_MS)
+                total, since = total + timedelta(days=days), None
+        return total
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -333,6 +362,7 @@ def erase(
     Raises:
         UnknownPerson: Nothing is held on a patient of that pseudonym.
         Erased: Nothing is any more; step 3 is done again.
+        ImplausibleDeath: `died` is to come, or before the patient was first informed.
         RetentionRuns: The law has the records kept; says until when.
         OnHold: A legal hold stands.
         RecordsMoved: Records for this patient arrive all the time; ask again.
@@ -382,8 +412,16 @@ def _erase(
 ) -> Recorded:
     for _ in range(_ATTEMPTS):
         held = holding(ledger, pseudonym)
-        birth = ledger.people.patient_named(pseudonym).birth_date
-        until = None if again else kept_for(held, ground=ground, birth=birth, died=died)
+        until = None
+        if not again:
+            _check_death(held, died, now=ledger.now())
+            until = kept_for(
+                held,
+                ground=ground,
+                birth=ledger.people.patient_named(pseudonym).birth_date,
+                died=died,
+                contested=held.contested(_holds(ledger, pseudonym)),
+            )
         draft = Draft(
             type=RecordType.PATIENT_ERASED,
             actor=actor,
@@ -415,7 +453,7 @@ class _Destruction:
         if _sealed_ids(connection, pseudonym) != set(self.held.ids):
             raise RecordsMoved("more was recorded for the patient in the meantime: ask again")
         # 1.
-        if self.kept_until is not None and _day(header.time) <= self.kept_until:
+        if self.kept_until is not None and earliest_day(header.time) <= self.kept_until:
             raise RetentionRuns(
                 f"these records are kept until {self.kept_until} at least "
                 "(CSP R. 1112-7; of the log, six months)"
@@ -426,7 +464,12 @@ class _Destruction:
 
 
 def kept_for(
-    held: Holding, *, ground: ErasureGround, birth: date, died: date | None = None
+    held: Holding,
+    *,
+    ground: ErasureGround,
+    birth: date,
+    died: date | None = None,
+    contested: timedelta = timedelta(0),
 ) -> date | None:
     """The last day on which the records must be kept; none: not a day longer.
 
@@ -440,7 +483,24 @@ def kept_for(
         case ErasureGround.UNLAWFUL_PROCESSING:
             return held.last_visit + LEAST_LOG
         case ErasureGround.RETENTION_ENDED:
-            return kept_until(last_visit=held.last_visit, birth=birth, death=died)
+            return kept_until(
+                last_visit=held.last_visit, birth=birth, death=died, suspended=contested
+            )
+
+
+def _check_death(held: Holding, died: date | None, *, now: int) -> None:
+    """A slip in a day of death would have records erased decades early."""
+    first = earliest_day(min(one.header.time for one in held.records))
+    if died is not None and not first <= died <= latest_day(now):
+        raise ImplausibleDeath(
+            f"the day of death is after {first}, when the patient was informed, and not to come"
+        )
+
+
+def _holds(ledger: Ledger, pseudonym: str) -> list[tuple[Header, HoldPlaced]]:
+    with ledger.store.reading() as connection:
+        holds = of_subject(connection, pseudonym, RecordType.HOLD_PLACED)
+    return [(one.header, ledger.open_as(one, HoldPlaced)) for one in holds]
 
 
 def rotate_master_key(ledger: Ledger, actor: Actor) -> Rotation:
@@ -548,7 +608,3 @@ def _model_of(ledger: Ledger, dossier: str) -> tuple[str, str]:
     if situation is None:
         raise UnknownDossier("the log holds no such inference")
     return situation.model, situation.model_version
-
-
-def _day(milliseconds: int) -> date:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).date()

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from guarantee.access import NotEntitled, PurposeMissing
 from guarantee.appending import LedgerClosed, RequestConflict
 from guarantee.bodies import BodyRefused
+from guarantee.custody import ImplausibleDeath
 from guarantee.dossier import InvalidDecision
 from guarantee.draw import SampleRefused
 from guarantee.errors import GuaranteeError
@@ -102,6 +103,7 @@ _TABLE: Final[dict[type[Exception], tuple[HTTPStatus, str]]] = {
     NotEntitled: (HTTPStatus.FORBIDDEN, "The dossier is not for this reader"),
     PurposeMissing: (HTTPStatus.UNPROCESSABLE_ENTITY, "A purpose is needed"),
     RetentionRuns: (HTTPStatus.CONFLICT, "The law has the records kept"),
+    ImplausibleDeath: (HTTPStatus.UNPROCESSABLE_ENTITY, "Nobody died on that day"),
     OnHold: (HTTPStatus.CONFLICT, "A legal hold keeps the records"),
     IdentityTaken: (HTTPStatus.CONFLICT, "The INS is another patient's"),
     RecordsMoved: (HTTPStatus.CONFLICT, "More was recorded in the meantime"),
@@ -227,6 +229,8 @@ async def _refused(_: Request, error: Exception) -> JSONResponse:
         fields = [FieldProblem(field=error.field, detail=error.problem)]
     elif isinstance(error, InvalidDecision):
         fields = [FieldProblem(field=error.field, detail=str(error).partition(": ")[2])]
+    elif isinstance(error, ImplausibleDeath):
+        fields = [FieldProblem(field="died", detail=str(error))]
     elif isinstance(error, PurposeMissing):
         fields = [FieldProblem(field="purpose", detail=str(error))]
     elif isinstance(error, NoKnownFeature):

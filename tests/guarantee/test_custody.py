@@ -2,7 +2,8 @@
 
 import sqlite3
 import threading
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,10 +14,11 @@ from guarantee import custody, dossier, seen
 from guarantee.access import patient_access
 from guarantee.appending import Draft, Request
 from guarantee.bodies import ErasureGround, Glass, HoldReason, PatientErased, PatientRectified
+from guarantee.custody import ImplausibleDeath
 from guarantee.home import Home
 from guarantee.identity import Patient, Role, ins_key
 from guarantee.ledger import Ledger, now_ms
-from guarantee.logged import LedgerUnavailable
+from guarantee.logged import LedgerUnavailable, Recorded
 from guarantee.pseudonyms import (
     Actor,
     IdentityMismatch,
@@ -24,7 +26,7 @@ from guarantee.pseudonyms import (
     IdentityTaken,
     UnknownPerson,
 )
-from guarantee.records import Header, RecordType
+from guarantee.records import RecordType
 from guarantee.refusals import (
     AlreadyDone,
     Erased,
@@ -34,9 +36,9 @@ from guarantee.refusals import (
     RetentionRuns,
     RoleRefused,
 )
-from guarantee.retention import LEAST_LOG
+from guarantee.retention import LEAST_LOG, kept_until
 from guarantee.store import BODIES, KEYS, PEOPLE
-from tests.guarantee.clinic import CARD, CLINICIAN, Clinic, patient
+from tests.guarantee.clinic import CARD, CLINICIAN, Clinic, check_ledger, patient
 
 
 def at(day: date) -> int:
@@ -271,62 +273,46 @@ def test_nothing_under_way_for_an_erased_patient_ends_under_a_destroyed_key(
         assert not keys & erased.keys()
 
 
-def test_a_record_in_the_erasure_s_own_group_is_refused(clinic: Clinic) -> None:
-    """The committer takes what waits together: here the erasure, then a new information."""
+def test_a_record_in_the_erasure_s_own_transaction_is_refused(clinic: Clinic) -> None:
+    """Behind the erasure, before its commit, a new information has no key to be sealed under."""
     clinic.whole_dossier()
     pseudonym = pseudonym_of(clinic)
     held = custody.holding(clinic.ledger, pseudonym)
-    information = clinic.ledger.find(held.informations[0])
-    body = clinic.ledger.open_body(information)
-    entered, go_on = threading.Event(), threading.Event()
+    body = clinic.ledger.open_body(clinic.ledger.find(held.informations[0]))
+    transactions: list[Connection] = []
 
-    def wait(_: Connection, __: Header) -> None:
-        entered.set()
-        go_on.wait(10)
-
-    def draft(kind: RecordType, outcome: str, **facts: object) -> Draft:
-        return Draft(type=kind, outcome=outcome, **facts)  # type: ignore[arg-type]
-
-    ahead = clinic.ledger.submit(
-        draft(
-            RecordType.PATIENT_INFORMED,
-            "informed",
+    def inform(whom: str) -> Draft:
+        return Draft(
+            type=RecordType.PATIENT_INFORMED,
             actor=clinic.clinician,
+            outcome="informed",
             body=body,
-            sealed_for=pseudonym_of(clinic, 2),
+            sealed_for=whom,
             models=(CARD.name,),
-            act=wait,
+            act=lambda connection, _: transactions.append(connection),
         )
+
+    erasure = Draft(
+        type=RecordType.PATIENT_ERASED,
+        actor=dpo(clinic),
+        outcome="erased",
+        body=PatientErased(ground=ErasureGround.COURT_ORDER, records=held.ids, backups_expire=None),
+        follows=held.informations,
+        subject=pseudonym,
+        act=custody._Destruction(held, None),
     )
-    assert entered.wait(10)
-    erasure = clinic.ledger.submit(
-        draft(
-            RecordType.PATIENT_ERASED,
-            "erased",
-            actor=dpo(clinic),
-            body=PatientErased(
-                ground=ErasureGround.COURT_ORDER, records=held.ids, backups_expire=None
-            ),
-            follows=held.informations,
-            subject=pseudonym,
-            act=custody._Destruction(held, None),
-        )
-    )
-    behind = clinic.ledger.submit(
-        draft(
-            RecordType.PATIENT_INFORMED,
-            "informed",
-            actor=clinic.clinician,
-            body=body,
-            sealed_for=pseudonym,
-            models=(CARD.name,),
-        )
-    )
-    go_on.set()
-    ahead.result()
-    erasure.result()
-    with pytest.raises(Erased):
-        behind.result()
+    other = pseudonym_of(clinic, 2)
+    drafts = [inform(other), erasure, inform(pseudonym), inform(other)]
+    ahead, erased, behind, last = clinic.ledger.record_all(drafts)
+
+    assert isinstance(behind, Erased)
+    assert isinstance(ahead, Recorded)
+    assert isinstance(erased, Recorded)
+    assert isinstance(last, Recorded)
+    # What is refused runs no act; the others ran theirs in one transaction.
+    assert len(transactions) == 2
+    assert transactions[0] is transactions[1]
+    assert (erased.index, last.index) == (ahead.index + 1, ahead.index + 2)
 
 
 # Retention and holds
@@ -400,6 +386,71 @@ def test_the_day_after_retention_ends_the_records_may_go(clinic: Clinic) -> None
         pseudonym=pseudonym,
         ground=ErasureGround.UNLAWFUL_PROCESSING,
     )
+    later.ledger.close()
+
+
+def test_a_day_of_death_that_cannot_be_ends_no_retention(clinic: Clinic) -> None:
+    clinic.whole_dossier()
+    pseudonym = pseudonym_of(clinic)
+    today = datetime.now(UTC).date()
+    for died in (date(1926, 11, 24), today - timedelta(days=3), today + timedelta(days=2)):
+        with pytest.raises(ImplausibleDeath):
+            custody.erase(
+                clinic.ledger,
+                dpo(clinic),
+                pseudonym=pseudonym,
+                ground=ErasureGround.RETENTION_ENDED,
+                died=died,
+            )
+    with pytest.raises(RetentionRuns, match=str(today.year + 10)):
+        custody.erase(
+            clinic.ledger,
+            dpo(clinic),
+            pseudonym=pseudonym,
+            ground=ErasureGround.RETENTION_ENDED,
+            died=today,
+        )
+
+
+@pytest.mark.parametrize(
+    ("reason", "suspends"),
+    [(HoldReason.LITIGATION, True), (HoldReason.COMPLAINT, True), (HoldReason.INQUIRY, False)],
+)
+def test_a_contested_care_is_kept_for_as_long_as_it_was_contested(
+    tmp_path: Path, reason: HoldReason, *, suspends: bool
+) -> None:
+    clinic = Clinic.founded(tmp_path / "home")
+    clinic.whole_dossier()
+    pseudonym, visit = pseudonym_of(clinic), custody.holding(clinic.ledger, pseudonym_of(clinic))
+    end = kept_until(last_visit=visit.last_visit, birth=patient().birth_date)
+    for days, act in ((1000, custody.hold), (1400, custody.lift)):
+        clinic = reopened(clinic, at(visit.last_visit + timedelta(days=days)))
+        act(clinic.ledger, dpo(clinic), pseudonym=pseudonym, reason=reason)
+
+    def ask(day: date) -> None:
+        nonlocal clinic
+        clinic = reopened(clinic, at(day))
+        custody.erase(
+            clinic.ledger, dpo(clinic), pseudonym=pseudonym, ground=ErasureGround.RETENTION_ENDED
+        )
+
+    if suspends:
+        for day in (end + timedelta(days=1), end + timedelta(days=400)):
+            with pytest.raises(RetentionRuns, match=str(end + timedelta(days=400))):
+                ask(day)
+        end += timedelta(days=400)
+    ask(end + timedelta(days=1))
+    clinic.ledger.close()
+    check_ledger(clinic.home)
+
+
+def test_a_rectification_is_no_visit(clinic: Clinic) -> None:
+    clinic.whole_dossier()
+    pseudonym = pseudonym_of(clinic)
+    before = custody.holding(clinic.ledger, pseudonym).last_visit
+    later = reopened(clinic, at(before + timedelta(days=3000)))
+    custody.rectify(later.ledger, dpo(later), pseudonym=pseudonym, identity=renumbered(1))
+    assert custody.holding(later.ledger, pseudonym).last_visit == before
     later.ledger.close()
 
 
