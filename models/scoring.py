@@ -1,6 +1,7 @@
 """Scoring a file of profiles: evaluation, not care; streamed, and whole or not at all."""
 
 import csv
+import gzip
 import hashlib
 import json
 import tempfile
@@ -13,6 +14,7 @@ from typing import Final, Protocol
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from models import tables
 from models.cohorts import COLUMNS
@@ -37,12 +39,14 @@ class Scored:
 
     Attributes:
         missing: How many rows lack each of the features that some row lacks.
+        passed_over: Columns that are neither features of the model nor a cohort's own.
     """
 
     cases: int
     input_sha256: str
     output_sha256: str
     missing: dict[str, int]
+    passed_over: tuple[str, ...]
 
 
 @contextmanager
@@ -52,12 +56,13 @@ def score(
     """Score `source` beside `target`, and move it there when the block ends without an error.
 
     In the block the caller records the evaluation: nothing leaves unrecorded, and on any error
-    `target` stays as it was. Columns named label, patient, date and site are passed over, as in
-    a cohort file; every other column after the first is a feature. Ids come out as they came in,
-    even where a spreadsheet would take one for a formula: open a stranger's CSV as text.
+    `target` stays as it was. The first column is the sample id; columns that are no feature of
+    the model are passed over, and told: another laboratory measures other things, too. Ids come
+    out as they came in, even where a spreadsheet would take one for a formula: open a stranger's
+    CSV as text.
 
     Raises:
-        UnwritableOutput: `target` is `source`, or its folder is not there.
+        UnwritableOutput: `target` is `source`, or a folder, or its folder is not there.
         UnreadableTable: The file cannot be read.
         MalformedTable: A cell, row or column cannot be used; names it.
         NoKnownFeature: No column is a feature of the model.
@@ -65,16 +70,20 @@ def score(
     """
     if target.exists() and source.exists() and target.samefile(source):
         raise UnwritableOutput(f"{target} is the input itself: name another file for the output")
+    if target.is_dir():
+        raise UnwritableOutput(f"{target} is a folder: name a file in it for the output")
     if not target.parent.is_dir():
         raise UnwritableOutput(f"{target} cannot be written: there is no folder {target.parent}")
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
         draft = Path(scratch) / target.name
-        missing: dict[str, int] = {}
+        missing = np.zeros(len(model.contract.features), dtype=np.intp)
         cases = 0
         with tables.opened(source) as table, _writer(draft) as write:
-            _check_columns(model, table.columns)
+            passed_over = _passed_over(model, table.columns)
             for part in table.parts():
-                write(_rows(model, part, missing))
+                values = part.numbers(model.contract.names)
+                write(_rows(model, part, values))
+                missing += np.isnan(values).sum(axis=0)
                 cases += len(part)
                 if progress is not None:
                     progress(cases, table.rows)
@@ -84,7 +93,11 @@ def score(
             cases=cases,
             input_sha256=_sha256(source),
             output_sha256=_sha256(draft),
-            missing=missing,
+            missing={
+                model.contract.names[place]: int(missing[place])
+                for place in np.flatnonzero(missing)
+            },
+            passed_over=passed_over,
         )
         draft.replace(target)
 
@@ -99,24 +112,23 @@ class _Row:
     flags: str
 
 
-def _check_columns(model: ServedModel, columns: tuple[str, ...]) -> None:
-    features = [name for name in columns[1:] if name not in COLUMNS]
+def _passed_over(model: ServedModel, columns: tuple[str, ...]) -> tuple[str, ...]:
     known = set(model.contract.names)
-    if not known & set(features):
+    if columns[0] in known:
+        raise MalformedTable(
+            f"column “{columns[0]}”: the first column is a feature of {model.name}; the sample "
+            "id comes before all features"
+        )
+    if not known & set(columns):
         raise NoKnownFeature(
             f"no column is a feature of {model.name}; "
             f"its first is named “{model.contract.names[0]}”"
         )
-    for name in features:
-        if name not in known:
-            raise MalformedTable(f"column “{name[:80]}”: not a feature of {model.name}")
+    return tuple(name for name in columns[1:] if name not in known and name not in COLUMNS)
 
 
-def _rows(model: ServedModel, part: Part, missing: dict[str, int]) -> list[_Row]:
-    profiles = list(_profiles(model, part))
-    for profile in profiles:
-        for name in profile.missing:
-            missing[name] = missing.get(name, 0) + 1
+def _rows(model: ServedModel, part: Part, values: NDArray[np.float64]) -> list[_Row]:
+    profiles = list(_profiles(model, part, values))
     matrix = np.stack([profile.values for profile in profiles])
     probabilities = model.calibration.probabilities(model.margins(matrix))
     labels = model.labels
@@ -139,8 +151,7 @@ def _rows(model: ServedModel, part: Part, missing: dict[str, int]) -> list[_Row]
     return rows
 
 
-def _profiles(model: ServedModel, part: Part) -> Iterator[Profile]:
-    values = part.numbers(model.contract.names)
+def _profiles(model: ServedModel, part: Part, values: NDArray[np.float64]) -> Iterator[Profile]:
     for row, features in enumerate(values, part.first_row):
         try:
             yield model.contract.profile(features)
@@ -167,7 +178,8 @@ def _writer(path: Path) -> Iterator[_Write]:
                 )
             )
     else:
-        with path.open("w", encoding="utf-8", newline="") as lines:
+        opener = gzip.open if path.suffix.lower() == ".gz" else open
+        with opener(path, "wt", encoding="utf-8", newline="") as lines:
             writer = csv.writer(lines, lineterminator="\n")
             writer.writerow(_OUTPUT)
             yield lambda rows: writer.writerows(

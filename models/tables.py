@@ -1,12 +1,16 @@
 """Files of profiles, read part by part: CSV and Parquet, each mistake named by row and column."""
 
 import csv
+import gzip
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain
+from math import isfinite
+from operator import itemgetter
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, TextIO
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +20,10 @@ from numpy.typing import NDArray
 from models.errors import ModelsError
 
 PART_ROWS: Final = 256
-_PARQUET: Final = frozenset({".parquet", ".pq"})
+# What files of each format begin with, whatever they are named.
+_PARQUET: Final = b"PAR1"
+_GZIP: Final = b"\x1f\x8b"
+_SEPARATORS: Final = (",", ";", "\t")
 
 
 class UnreadableTable(ModelsError):
@@ -113,24 +120,53 @@ class Table:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Table]:
-    """Open a CSV or, by its suffix, a Parquet file; its first column is the sample id.
+    """Open a CSV, plain or gzipped, or a Parquet file; its first column is the sample id.
+
+    A CSV's separator is the comma, the semicolon or the tab, whichever its first line has most.
+    Numbers have a decimal point in any case: a comma might as well separate thousands.
 
     Raises:
         UnreadableTable: It cannot be read.
-        MalformedTable: Its header is empty or names a column twice.
+        MalformedTable: Its header is empty or names a column twice, or its first column holds
+            fractions.
     """
     with ExitStack() as stack:
         with _reading(path):
-            if path.suffix.lower() in _PARQUET:
+            if not path.is_file():
+                # A pipe could be read only once, and its digest is taken after.
+                reason = "is no plain file" if path.exists() else "there is no such file"
+                raise UnreadableTable(f"{path}: {reason}")
+            with path.open("rb") as stream:
+                begins = stream.read(4)
+            if begins == _PARQUET:
                 file = stack.enter_context(pq.ParquetFile(path))
                 columns = _checked(file.schema_arrow.names)
+                if pa.types.is_floating(file.schema_arrow.types[0]):
+                    # pandas writes its index, where the ids may be, last.
+                    raise MalformedTable(
+                        f"column {_shown(columns[0])}: the first column holds fractions, not "
+                        "sample ids; write the ids as a column of their own, before all others"
+                    )
                 table = Table(path, columns, file.metadata.num_rows, _parquet_parts(file, columns))
             else:
-                lines = stack.enter_context(path.open(encoding="utf-8-sig", newline=""))
-                rows = csv.reader(lines, strict=True)
+                lines = stack.enter_context(_text(path, gzipped=begins.startswith(_GZIP)))
+                rows = _csv_rows(lines)
                 columns = _checked(next(rows, []))
                 table = Table(path, columns, None, _csv_parts(rows, columns))
         yield table
+
+
+def _text(path: Path, *, gzipped: bool) -> TextIO:
+    if gzipped:
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
+    return path.open(encoding="utf-8-sig", newline="")
+
+
+def _csv_rows(lines: TextIO) -> Iterator[list[str]]:
+    first = lines.readline()
+    # The first line may be the start of a quoted name, but its separators are told by then.
+    separator = max(_SEPARATORS, key=first.count)
+    return csv.reader(chain((first,), lines), strict=True, delimiter=separator)
 
 
 @contextmanager
@@ -138,6 +174,8 @@ def _reading(path: Path) -> Iterator[None]:
     """Translates what reading the file raises; what its reader does in between is not in here."""
     try:
         yield
+    except (EOFError, gzip.BadGzipFile, zlib.error) as cause:
+        raise UnreadableTable(f"{path} is not gzip, or is damaged") from cause
     except OSError as cause:
         raise UnreadableTable(f"{path}: {cause.strerror or 'cannot be read'}") from cause
     except UnicodeDecodeError as cause:
@@ -153,19 +191,30 @@ def _checked(names: Sequence[str]) -> tuple[str, ...]:
     if not columns or not any(columns):
         raise MalformedTable("the file has no header; its first line names the columns")
     for place, name in enumerate(columns, 1):
+        # R writes its row names, which are ids, under no name.
+        if not name and place > 1:
+            raise MalformedTable(f"column {place} has no name; name it or leave it out")
         if name in columns[: place - 1]:
             raise MalformedTable(f"column {place}: a second column named {_shown(name)}")
     return columns
 
 
 def _csv_parts(rows: Iterator[list[str]], columns: tuple[str, ...]) -> Iterator[Part]:
-    first_row = 1
-    while chunk := list(islice(rows, PART_ROWS)):
-        for row, cells in enumerate(chunk, first_row):
-            if len(cells) != len(columns):
-                raise MalformedTable(f"row {row}: {len(cells)} cells under {len(columns)} columns")
+    chunk, first_row = list[list[str]](), 1
+    for row, line in enumerate(rows, 1):
+        # A blank line is no row, but counts as one, so that rows are numbered as editors do.
+        cells = line if len(line) > 1 or "".join(line).strip() else []
+        if cells and len(cells) != len(columns):
+            raise MalformedTable(f"row {row}: {len(cells)} cells under {len(columns)} columns")
+        if cells:
+            chunk.append(cells)
+        if chunk and (not cells or len(chunk) == PART_ROWS):
+            yield Part(columns, first_row, _CsvCells(chunk, columns, first_row))
+            chunk = []
+        if not chunk:
+            first_row = row + 1
+    if chunk:
         yield Part(columns, first_row, _CsvCells(chunk, columns, first_row))
-        first_row += len(chunk)
 
 
 def _parquet_parts(file: pq.ParquetFile, columns: tuple[str, ...]) -> Iterator[Part]:
@@ -189,8 +238,11 @@ class _CsvCells:
 
     def numbers(self, places: Sequence[int]) -> NDArray[np.float64]:
         matrix = np.empty((len(self._rows), len(places)))
+        if not places:
+            return matrix
+        chosen = itemgetter(*places) if len(places) > 1 else lambda cells: (cells[places[0]],)
         for row, cells in enumerate(self._rows):
-            matrix[row] = [
+            matrix[row] = _numbers(chosen(cells)) or [
                 _number(cells[place], self._columns[place], self._first_row + row)
                 for place in places
             ]
@@ -207,9 +259,14 @@ class _ParquetCells:
         return int(self._batch.num_rows)
 
     def texts(self, place: int) -> list[str]:
-        return ["" if cell is None else str(cell) for cell in self._batch.column(place).to_pylist()]
+        return [_as_text(cell) for cell in self._batch.column(place).to_pylist()]
 
     def numbers(self, places: Sequence[int]) -> NDArray[np.float64]:
+        if places and all(_is_plain(self._batch.schema.field(place).type) for place in places):
+            tensor = self._batch.select(list(places)).to_tensor(null_to_nan=True)
+            matrix = np.asarray(tensor.to_numpy(), dtype=np.float64)
+            if not np.isinf(matrix).any():
+                return matrix
         matrix = np.empty((len(self), len(places)))
         for slot, place in enumerate(places):
             matrix[:, slot] = self._column(place)
@@ -232,6 +289,31 @@ class _ParquetCells:
         for row in np.flatnonzero(np.isinf(values)):
             raise _not_a_number(name, self._first_row + int(row))
         return np.asarray(values, dtype=np.float64)
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_float32(kind) or pa.types.is_float64(kind))
+
+
+def _as_text(cell: object) -> str:
+    if isinstance(cell, bytes):
+        # Some writers mark no column as text.
+        return cell.decode(errors="backslashreplace")
+    return "" if cell is None else str(cell)
+
+
+def _numbers(texts: Sequence[str]) -> list[float] | None:
+    """A row of plain numbers and empty cells; None where any cell needs a closer look."""
+    joined = "".join(texts)
+    if "_" in joined or not joined.isascii():
+        return None
+    try:
+        values = [float(text) if text else np.nan for text in texts]
+    except ValueError:
+        return None
+    # A sum is infinite or NaN where one of its numbers is.
+    known = values if "" not in texts else [float(text) for text in texts if text]
+    return values if isfinite(sum(known)) else None
 
 
 def _number(text: str, column: str, row: int) -> float:

@@ -1,7 +1,9 @@
 """Scoring files: the columns of the contract, and nothing half written."""
 
 import csv
+import gzip
 import hashlib
+import io
 import json
 from pathlib import Path
 
@@ -77,6 +79,18 @@ def test_missing_features_are_allowed_counted_and_flagged(
     assert (tmp_path / "out.csv").read_text().count("missing_features") == 2
 
 
+def test_what_the_model_does_not_read_is_passed_over_and_told(
+    served: ServedModel, tmp_path: Path
+) -> None:
+    plain = write(tmp_path / "plain.csv", "sample,gene 0", "a,8", "b,5")
+    source = write(
+        tmp_path / "in.csv", "sample,study,gene 0,site,hsa-mir-7", "a,x,8,NA,", "b,y,5,,7"
+    )
+    assert scored(served, plain, tmp_path / "out1.csv").passed_over == ()
+    assert scored(served, source, tmp_path / "out2.csv").passed_over == ("study", "hsa-mir-7")
+    assert (tmp_path / "out1.csv").read_bytes() == (tmp_path / "out2.csv").read_bytes()
+
+
 @pytest.mark.parametrize(
     ("lines", "error", "where"),
     [
@@ -86,7 +100,8 @@ def test_missing_features_are_allowed_counted_and_flagged(
         ([HEADER, "a,1,2,3,4,5,6", "a,1,2,3,4,5,6"], MalformedTable, "row 2, column “sample”"),
         ([HEADER, "a,1,2,3,4,5,6", "b,,,,,,"], MalformedTable, "row 2: every feature is missing"),
         (["sample,age", "a,42"], NoKnownFeature, "no column is a feature"),
-        (["sample,gene 0,age", "a,5,42"], MalformedTable, "column “age”"),
+        (["gene 0,gene 1", "5,42"], MalformedTable, "column “gene 0”: the first column"),
+        ([HEADER, "", "a,1,2,3,4,5,6", "", "b,1,2,3;42,4,5,6"], MalformedTable, "row 4, column"),
         ([HEADER], MalformedTable, "no row"),
         ([""], MalformedTable, "no header"),
     ],
@@ -131,3 +146,53 @@ def test_the_input_is_not_written_over_by_whatever_name(
     for target in source, tmp_path / "link.csv":
         with pytest.raises(UnwritableOutput, match="input"), score(served, source, target):
             pass
+    with pytest.raises(UnwritableOutput, match="folder"), score(served, source, tmp_path):
+        pass
+
+
+def test_the_ways_in_which_a_spreadsheet_saves_one_table_are_one(
+    served: ServedModel, tmp_path: Path
+) -> None:
+    lines = ["id;gene 0;gene 1", "0012;8;", '"007";5;4.5', "1e3;5;4"]
+    text = "\n".join(lines) + "\n"
+    wide = text.replace("\n", "\r\n").replace(";", ",")
+    ways = {
+        "semicolons.csv": text.encode(),
+        "tabs.tsv": text.replace(";", "\t").encode(),
+        "mark.csv": wide.encode("utf-8-sig"),
+        "old-mac.csv": wide.replace("\r\n", "\r").encode(),
+        "blank.csv": ("\n\n" + wide).replace("\r\n", "\n\n \n").encode().lstrip(),
+        "packed.csv.gz": gzip.compress(text.encode()),
+        "packed.csv": gzip.compress(text.encode()),
+    }
+    answers = set()
+    for name, content in ways.items():
+        (tmp_path / name).write_bytes(content)
+        scored(served, tmp_path / name, tmp_path / "out.csv")
+        answers.add((tmp_path / "out.csv").read_text())
+        (tmp_path / "out.csv").unlink()
+    (answered,) = answers
+    with io.StringIO(answered) as lines_out:
+        assert [row["id"] for row in csv.DictReader(lines_out)] == ["0012", "007", "1e3"]
+    scored(served, tmp_path / "mark.csv", tmp_path / "out.csv.gz")
+    assert gzip.decompress((tmp_path / "out.csv.gz").read_bytes()).decode() == answered
+
+
+@pytest.mark.parametrize(
+    ("content", "where"),
+    [
+        ("id,gene 0\na,5".encode("utf-16"), "not text in UTF-8"),
+        (gzip.compress(b"id,gene 0\na,5")[:-9], "not gzip, or is damaged"),
+        (b"id,gene 0\na,5\x00", "row 1, column “gene 0”"),
+        ("id,gene 0\na,5".encode("utf-16-le"), "no column is a feature"),
+        (b"PK\x03\x04\xff\xfe spreadsheet", "not text in UTF-8"),
+        (b"PAR1 and no more", "not Parquet, or is damaged"),
+    ],
+)
+def test_a_file_that_is_neither_csv_nor_parquet_is_named(
+    served: ServedModel, tmp_path: Path, content: bytes, where: str
+) -> None:
+    (tmp_path / "in.csv").write_bytes(content)
+    with pytest.raises(ModelsError, match=where):
+        scored(served, tmp_path / "in.csv", tmp_path / "out.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]

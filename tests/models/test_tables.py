@@ -64,7 +64,7 @@ def test_a_file_that_cannot_be_read_is_named(
         numbers(tmp_path / name, ["g"])
 
 
-@pytest.mark.parametrize("content", ["", "\n", "id,g,g\na,1,2"])
+@pytest.mark.parametrize("content", ["", "\n", "id,g,g\na,1,2", "id,g,\na,1,"])
 def test_a_header_that_is_empty_or_repeats_a_name_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "t.csv").write_text(content)
     with pytest.raises(MalformedTable):
@@ -80,3 +80,30 @@ def test_a_parquet_cell_that_is_no_finite_number_is_refused(
     pq.write_table(pa.table({"id": ["a", "b"], "g": column}), tmp_path / "t.parquet")
     with pytest.raises(MalformedTable, match="column “g”"):
         numbers(tmp_path / "t.parquet", ["g"])
+
+
+def test_ids_in_parquet_are_text_or_whole_numbers_and_come_first(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    for ids, read in (([12, 7], ("12", "7")), ([b"a", b"b"], ("a", "b"))):
+        pq.write_table(pa.table({"id": ids, "g": [1.0, None]}), path)
+        with tables.opened(path) as table:
+            (part,) = table.parts()
+            assert part.texts("id") == read
+    pq.write_table(pa.table({"id": ["a", None], "g": [1.0, 2.0]}), path)
+    with pytest.raises(MalformedTable, match="row 2, column “id”"):
+        numbers(path, ["g"])
+    # As pandas writes a table whose ids are its index.
+    pq.write_table(pa.table({"g": [1.5, 2.5], "id": ["a", "b"]}), path)
+    with pytest.raises(MalformedTable, match="column “g”: the first column holds fractions"):
+        numbers(path, ["g"])
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.float16(), pa.float32(), pa.float64(), pa.int8(), pa.uint64(), pa.decimal128(9, 2)]
+)
+def test_numbers_of_every_kind_are_read_from_parquet(tmp_path: Path, kind: pa.DataType) -> None:
+    values = pa.array([1, None, 3], pa.int64()).cast(pa.float64()).cast(kind)
+    pq.write_table(pa.table({"id": ["a", "b", "c"], "g": values}), tmp_path / "t.parquet")
+    found = np.array(numbers(tmp_path / "t.parquet", ["g", "absent"]))
+    np.testing.assert_array_equal(found[:, 0], [1, np.nan, 3])
+    assert np.isnan(found[:, 1]).all()
