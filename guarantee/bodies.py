@@ -350,6 +350,12 @@ class DrawAnnounced(Body):
         return rate
 
 
+class DrawAbandoned(Body):
+    """Why an announced draw leads to no sample: its cases fall to the next draw."""
+
+    reason: Words = Field(max_length=2000)
+
+
 class SampleDrawn(Body):
     """The secret, and the cases that it draws; anyone can draw them again."""
 
@@ -367,12 +373,6 @@ class Opinion(StrEnum):
 
 class Concern(StrEnum):
     """What a member of the college finds wrong with a case."""
-class DrawAbandoned(Body):
-    """Why an announced draw leads to no sample: its cases fall to the next draw."""
-
-    reason: Words = Field(max_length=2000)
-
-
 
     ANSWER = "answer"
     EXPLANATION = "explanation"
@@ -480,6 +480,21 @@ class KeyRegistered(Body):
 
     jwk: str = Field(max_length=8192)
     thumbprint: str = Field(pattern=r"^[A-Za-z0-9_-]{43}$")
+    log: str = Field(max_length=1000)
+    endorsement: str | None = None
+
+
+class KeyGround(StrEnum):
+    """Why somebody's own key signs no more."""
+
+    LOST = "lost"
+    EXPOSED = "exposed"
+
+
+class KeyWithdrawn(Body):
+    """One member's word that the key of the header's subject is lost; two are needed."""
+
+    ground: KeyGround
 
 
 class KeyRotated(Body):
@@ -497,21 +512,6 @@ class KeyRotated(Body):
 
 
 class BackupTaken(Body):
-    log: str = Field(max_length=1000)
-    endorsement: str | None = None
-
-
-class KeyGround(StrEnum):
-    """Why somebody's own key signs no more."""
-
-    LOST = "lost"
-    EXPOSED = "exposed"
-
-
-class KeyWithdrawn(Body):
-    """One member's word that the key of the header's subject is lost; two are needed."""
-
-    ground: KeyGround
     """A copy of the log at a size; it expires, so that erasure reaches it.
 
     Attributes:

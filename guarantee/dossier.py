@@ -624,6 +624,13 @@ def _follow(
     body: Body,
     request: Request | None,
 ) -> Recorded:
+    draft = _following(ledger, actor, kind=kind, outcome=outcome, dossier=dossier, body=body)
+    return ledger.record(draft, request)
+
+
+def _following(
+    ledger: Ledger, actor: Actor, *, kind: RecordType, outcome: str, dossier: str, body: Body
+) -> Draft:
     situation = _situation(ledger, dossier)
     return Draft(
         type=kind,

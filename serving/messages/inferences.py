@@ -122,12 +122,6 @@ class DecisionTaken(Taken):
     )
 
 
-class ModelNamed(Given):
-    """What answered."""
-
-    name: str
-    version: str
-    digest: str
 class DecisionPayloadGiven(PayloadGiven):
     """What to sign, and what shows that it is your decision."""
 
@@ -139,6 +133,12 @@ class DecisionPayloadGiven(PayloadGiven):
     )
 
 
+class ModelNamed(Given):
+    """What answered."""
+
+    name: str
+    version: str
+    digest: str
     title: Text
 
 
