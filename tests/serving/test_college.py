@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
+import rfc8785
 import typer
 from typer.testing import CliRunner
 
@@ -36,8 +37,14 @@ def jwk(private: str) -> dict[str, Any]:
     return public
 
 
-def register(client: httpx.Client, private: str) -> dict[str, Any]:
-    given = client.post("/v1/keys", json={"jwk": jwk(private)})
+def register(client: httpx.Client, private: str, standing: str | None = None) -> dict[str, Any]:
+    """Register the key; where `standing` is given, it is replaced."""
+    asked_for = problem(client.post("/v1/keys", json={"jwk": jwk(private)}), 422)
+    payload = asked_for["payload"].encode()
+    body = {"jwk": jwk(private), "proof": sign_detached(payload, private)}
+    if standing is not None:
+        body["endorsement"] = sign_detached(payload, standing)
+    given = client.post("/v1/keys", json=body)
     assert given.status_code == 201, given.text
     recorded: dict[str, Any] = given.json()
     return recorded
@@ -71,9 +78,14 @@ def test_a_decision_is_signed_with_the_clinicians_own_key(service: Service) -> N
         decision = {"decision": "accepted"}
         shown = clinician.post(f"{inference}/decision-payload", json=decision)
         assert shown.status_code == 200, shown.text
-        payload = shown.json()["payload"]
-        assert json.loads(payload)["decision"] == "accepted"
-        assert json.loads(payload)["label"] in LABELS
+        payload, label = shown.json()["payload"], shown.json()["label"]
+        assert label in LABELS
+        salt = bytes.fromhex(shown.json()["salt"])
+        # The clinician's software sees that the payload is the decision, as README tells it.
+        words = rfc8785.dumps({"label": label, "reason": None})
+        statement = sha256(b"garant signed statement v1\0" + salt + words).hexdigest()
+        signed_facts = json.loads(payload)
+        assert (signed_facts["decision"], signed_facts["statement"]) == ("accepted", statement)
         signature = sign_detached(payload.encode(), private)
         signed = {**decision, "signature": signature}
 
@@ -135,8 +147,9 @@ def test_a_member_with_a_key_signs_their_votes(service: Service) -> None:
     votes, ballot = f"/v1/models/{MODEL}/votes", {"version": version, "in_favour": True}
     with service.client(Role.COLLEGE, PARAMEDIC) as member:
         register(member, private)
-        assert "sign" in problem(member.post(votes, json=ballot), 422)["detail"]
+        needed = problem(member.post(votes, json=ballot), 422)
         payload = member.post(f"/v1/models/{MODEL}/vote-payload", json=ballot).json()["payload"]
+        assert needed["payload"] == payload
         signature = sign_detached(payload.encode(), private)
         against = {**ballot, "in_favour": False, "signature": signature}
         problem(member.post(votes, json=against), 422)
@@ -243,8 +256,7 @@ def test_a_member_draws_from_their_own_machine_and_the_service_never_sees_the_se
     case = asked(clinician)["inference_id"]
     bearer = token(service.issuer, Role.COLLEGE, PHYSICIAN)
     kept = tmp_path / "draw.secret"
-    announcing = ["announce", "--rate", "1/1", "--since", str(size(service) - 1)]
-    announcing += ["--secret-file", str(kept), "--model", MODEL]
+    announcing = ["announce", "--rate", "1/1", "--secret-file", str(kept), "--model", MODEL]
     said = run(college_app, announcing, service, bearer)
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     again = run(college_app, announcing, service, bearer)
@@ -267,11 +279,10 @@ def test_a_member_makes_registers_and_votes_with_a_key_from_their_own_machine(
 ) -> None:
     seat = "member-patient_representative"
     bearer = token(service.issuer, Role.COLLEGE, seat)
-    private, public = tmp_path / "mine.jwk", tmp_path / "mine.public.jwk"
-    public.write_text(run(key_app, ["new", str(private)], None, bearer))
+    private = tmp_path / "mine.jwk"
+    assert '"d"' not in run(key_app, ["new", str(private)], None, bearer)
     assert stat.S_IMODE(private.stat().st_mode) == 0o600
-    assert '"d"' not in public.read_text()
-    assert "registered" in run(key_app, ["register", "--jwk", str(public)], service, bearer)
+    assert "registered" in run(key_app, ["register", "--key", str(private)], service, bearer)
     version = new_version(service)
     voting = ["vote", MODEL, version, "--in-favour", "--key", str(private)]
     assert "voted" in run(college_app, voting, service, bearer)
@@ -285,9 +296,9 @@ def test_the_same_commands_work_on_the_houses_own_home(tmp_path: Path) -> None:
     where = ["--home", str(home.path), "--token", bearer]
     seat = ["appoint", "--subject", PHYSICIAN, "--profession", "physician"]
     assert "appointed" in run(college_app, [*seat, *where], None, bearer)
-    private, public = tmp_path / "mine.jwk", tmp_path / "mine.public.jwk"
-    public.write_text(run(key_app, ["new", str(private)], None, bearer))
-    assert "registered" in run(key_app, ["register", "--jwk", str(public), *where], None, bearer)
+    private = tmp_path / "mine.jwk"
+    run(key_app, ["new", str(private)], None, bearer)
+    assert "registered" in run(key_app, ["register", "--key", str(private), *where], None, bearer)
     again = CliRunner().invoke(key_app, ["new", str(private)])
     assert again.exit_code == 1
 
@@ -297,6 +308,9 @@ def test_the_same_commands_work_on_the_houses_own_home(tmp_path: Path) -> None:
     assert "outside" in refused.output
     kept = tmp_path / "draw.secret"
     announcing = ["announce", "--rate", "1/2", "--secret-file", str(kept), *where]
+    unsigned = CliRunner().invoke(college_app, announcing, obj=authenticate)
+    assert "give its file with --key" in unsigned.output
+    announcing += ["--key", str(private)]
     draw = run(college_app, announcing, None, bearer).split("record ")[1].split(",")[0]
     drawing = ["draw", draw, "--secret-file", str(kept), *where]
     assert "0 cases" in run(college_app, drawing, None, bearer)

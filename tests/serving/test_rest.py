@@ -571,14 +571,14 @@ def test_information_says_who_was_told_or_why_nobody_was(clinician: httpx.Client
         (
             Role.COLLEGE,
             "/v1/college/draws",
-            {"rate": "1/2", "secret_sha256": "0" * 64, "first_index": "0"},
+            {"rate": "1/2", "secret_sha256": "0" * 64, "first_index": 0},
             "first_index",
         ),
         (
             Role.COLLEGE,
-            "/v1/college/draws",
-            {"rate": "1/2", "secret_sha256": "0" * 64, "first_index": 2**64},
-            "first_index",
+            f"/v1/college/draws/{NOBODY}/abandonment",
+            {"reason": " "},
+            "reason",
         ),
         (
             Role.COLLEGE,
