@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from guarantee.appending import Request
 from guarantee.bodies import (
     SEALED_TYPES,
+    Answer,
     Body,
     DecisionSigned,
     InferenceMade,
@@ -23,7 +24,7 @@ from guarantee.bodies import (
     SampleDrawn,
     WhatIfMade,
 )
-from guarantee.card import Text
+from guarantee.card import Card, Text
 from guarantee.custody import Holding, holding, of_subject, record_access, record_patient_access
 from guarantee.dossier import DossierView, open_dossier
 from guarantee.errors import GuaranteeError
@@ -172,7 +173,9 @@ class DossierEntry(_Told):
     model: str
     model_version: str
     title: Text
-    answer: Text | None = Field(description="The answer in words; none while it is withheld")
+    answer: Text | None = Field(
+        description="The answer in words, or that the model abstained; none while it is withheld"
+    )
     step: Step
     records: tuple[Entry, ...]
 
@@ -266,6 +269,10 @@ def _accesses(ledger: Ledger, held: Holding) -> list[Recorded]:
     return sorted((*whole, *single), key=lambda one: one.index)
 
 
+def _in_words(card: Card, answer: Answer) -> Text:
+    return card.label(answer.label).words if answer.abstention is None else answer.abstention.words
+
+
 class _Teller:
     """Tells records in clear; remembers who is who."""
 
@@ -288,7 +295,7 @@ class _Teller:
             model=view.model,
             model_version=view.model_version,
             title=version.card.title,
-            answer=version.card.label(shown.answer.label).words if shown else None,
+            answer=_in_words(version.card, shown.answer) if shown else None,
             step=view.step,
             records=tuple(self._told(one.recorded, one.body, version) for one in view.events),
         )

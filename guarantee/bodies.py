@@ -3,7 +3,7 @@
 from datetime import date
 from enum import StrEnum
 from fractions import Fraction
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import rfc8785
 from pydantic import (
@@ -13,8 +13,10 @@ from pydantic import (
     StringConstraints,
     ValidationError,
     field_validator,
+    model_validator,
 )
 
+from guarantee.abstention import ABSTAINED, Abstention
 from guarantee.card import Card, Language, Mode, ModelName
 from guarantee.errors import GuaranteeError
 from guarantee.identity import Assurance, Patient, Profession
@@ -99,11 +101,14 @@ class Answer(Body):
     """What a model version answered to one profile.
 
     Attributes:
+        label: The most probable one, which is no answer where the model abstains.
         probabilities: Base64 float32, (n_labels,), in the card's order of labels.
         margins: Base64 float32, (n_labels,), before calibration.
         base_values: Base64 float32, (n_labels,): the margins of no information.
         contributions: Base64 float32, (n_features,), towards `label`'s margin; they and its
             base value add up to that margin within 1e-4.
+        flags: `abstained` among them where, and only where, there is an `abstention`.
+        abstention: Why the model does not answer; none where it does.
     """
 
     label: str
@@ -115,6 +120,13 @@ class Answer(Body):
     prediction_set: tuple[str, ...]
     flags: tuple[str, ...]
     missing_features: tuple[str, ...]
+    abstention: Abstention | None = None
+
+    @model_validator(mode="after")
+    def _an_abstention_has_its_reason(self) -> Self:
+        if (self.abstention is None) == (ABSTAINED in self.flags):
+            raise ValueError("the flag abstained and the reason of the abstention go together")
+        return self
 
 
 GroupName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64)]

@@ -4,12 +4,14 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Final
 
+from guarantee.abstention import ABSTAINED
 from guarantee.bodies import Decision
 from guarantee.footing import dossier_of, exactly, expect, information_of, model_of
 from guarantee.records import Header, RecordType
 from guarantee.refusals import (
     AlreadyDone,
     Erased,
+    NothingToAccept,
     NotInformed,
     NotServing,
     Objected,
@@ -54,7 +56,7 @@ def _object(header: Header, state: State) -> None:
 
 
 def _infer(header: Header, state: State) -> None:
-    expect(header, outcome=(Step.WITHHELD, Step.ANSWERED, "abstained"))
+    expect(header, outcome=(Step.WITHHELD, Step.ANSWERED, ABSTAINED))
     if header.dossier != header.id or state.get(Dossier, header.id):
         raise UnknownDossier("an inference opens its own dossier")
     (key,) = exactly(header, 1, "the patient's information")
@@ -69,6 +71,7 @@ def _infer(header: Header, state: State) -> None:
         model_version=header.model_version or "",
         information=key,
         hands=_held_once(header.actor),
+        abstained=header.outcome == ABSTAINED,
     )
     state.put(header.id, dossier, None)
 
@@ -115,6 +118,8 @@ def _decide(header: Header, state: State) -> None:
         raise StepMissing("the answer is withheld: FirstRead is missing")
     if dossier.step is not Step.ANSWERED:
         raise AlreadyDone("a decision stands: append a correction instead")
+    if dossier.abstained and header.outcome == Decision.ACCEPTED:
+        raise NothingToAccept("the model abstained: there is nothing to accept")
     hands = dossier.hands
     if header.actor not in hands:
         hands = _held_once(*hands, header.actor)

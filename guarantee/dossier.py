@@ -6,6 +6,7 @@ from hashlib import sha256
 
 from sqlalchemy import Connection
 
+from guarantee.abstention import ABSTAINED
 from guarantee.appending import Act, Draft, Request
 from guarantee.bodies import (
     Answer,
@@ -282,7 +283,7 @@ def record_inference(
     if inference.mode is Mode.WITHHELD:
         outcome: str = Step.WITHHELD
     else:
-        outcome = "abstained" if "abstained" in inference.answer.flags else Step.ANSWERED
+        outcome = Step.ANSWERED if inference.answer.abstention is None else ABSTAINED
 
         def act(connection: Connection, _: Header) -> None:
             if withheld_of(connection, pseudonym, version.name):
@@ -469,7 +470,7 @@ def _decided_label(
 def _label_of(
     answer: Answer, decision: Decision, label: str | None, reason: str | None
 ) -> str | None:
-    answered, abstained = answer.label, "abstained" in answer.flags
+    answered, abstained = answer.label, answer.abstention is not None
     if decision is Decision.ACCEPTED:
         if abstained:
             raise InvalidDecision("decision", "the model abstained: there is nothing to accept")

@@ -35,6 +35,10 @@ class StepMissing(ProtocolError):
     """An earlier step of the dossier was not taken; the message names it."""
 
 
+class NothingToAccept(ProtocolError):
+    """The model abstained: there is no answer that could be accepted."""
+
+
 class AlreadyDone(ProtocolError):
     """The step was taken; append a correction instead."""
 

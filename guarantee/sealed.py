@@ -5,6 +5,7 @@ from typing import Final
 
 from sqlalchemy import Connection, LargeBinary, Select, String, cast, select
 
+from guarantee.abstention import ABSTAINED
 from guarantee.bodies import (
     BODY_TYPES,
     Body,
@@ -335,6 +336,9 @@ def contradiction(header: Header, body: Body, replayed: Replayed) -> str | None:
                 return "the body names another information than its header"
             if (body.mode is Mode.WITHHELD) != (header.outcome == Step.WITHHELD):
                 return "the body says otherwise than its header whether the answer was withheld"
+            abstained = header.outcome == ABSTAINED
+            if body.mode is Mode.SHOWN and abstained != (body.answer.abstention is not None):
+                return "the body says otherwise than its header whether the model abstained"
             if body.version_digest != replayed.digests.get(version):
                 return "the digest of what answered is not the one that was registered"
         case WhatIfMade():

@@ -92,6 +92,7 @@ class Dossier:
 
     Attributes:
         hands: Pseudonyms of who asked and who decided: neither reviews the case.
+        abstained: Whether the model did; of a withheld answer, no header tells.
     """
 
     step: Step
@@ -100,6 +101,7 @@ class Dossier:
     information: str
     lapsed: bool = False
     hands: tuple[str, ...] = ()
+    abstained: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

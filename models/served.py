@@ -6,6 +6,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from guarantee.abstention import Abstention
 from guarantee.card import Card
 from models.contract import FeatureContract, Profile
 from models.explanation import (
@@ -25,6 +26,7 @@ class Flag(StrEnum):
     OUT_OF_DISTRIBUTION = "out_of_distribution"
     MISSING_FEATURES = "missing_features"
     IMPLAUSIBLE_FEATURES = "implausible_features"
+    ABSTAINED = "abstained"
     NOT_FOR_CARE = "not_for_care"
 
 
@@ -44,6 +46,8 @@ class Answer:
         prediction_set: Label ids that stay possible at 90 %, most probable first.
         profile: What was asked.
         features: Names, in the order of the contributions.
+        abstention: Why the model does not answer; `label` is then the most probable one, and no
+            answer. `flags` say so, too.
     """
 
     label: str
@@ -58,6 +62,7 @@ class Answer:
     flags: tuple[Flag, ...]
     profile: Profile
     features: tuple[str, ...]
+    abstention: Abstention | None = None
 
     def why(self, label: str | None = None, *, count: int = 20) -> tuple[Attribution, ...]:
         """The heaviest features for or against `label` (the answer's own by default).

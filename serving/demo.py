@@ -252,18 +252,24 @@ def _care(
         )
         inference = str(answer["inference_id"])
         prediction, explanation = answer["prediction"], answer["explanation"]
-        label, probability = str(prediction["label"]), float(prediction["probability"])
+        abstention, likeliest = prediction["abstention"], prediction["ranking"][0]
+        label, probability = str(likeliest["label"]), float(likeliest["probability"])
         top = tuple(
             TopFeature(feature=part["feature"], contribution=part["contribution"])
             for part in explanation["top_features"]
         )
-        teller.say(f"suggested origin: {prediction['words']['en']} (probability {probability:.1%})")
+        suggested = f"{likeliest['words']['en']} (probability {probability:.1%})"
+        if abstention is None:
+            teller.say(f"suggested origin: {suggested}")
+        else:
+            teller.say(f"{abstention['words']['en']} Most probable: {suggested}")
         for part in top[:5]:
             speaks = "for" if part.contribution > 0 else "against"
             teller.say(f"  {part.feature} speaks {speaks} it ({part.contribution:+.3f} log-odds)")
         teller.say(f"{answer['notice']['en']} / {answer['notice']['fr']}")
         # 7.
-        decision = "accepted" if label == truth else "overridden"
+        accepts = abstention is None and label == truth
+        decision = "accepted" if accepts else "overridden"
         teller.step("The clinician decides, and signs")
         taken = {"decision": decision}
         if decision == "overridden":

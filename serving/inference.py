@@ -110,6 +110,7 @@ def recordable(answer: served.Answer) -> Answer:
         prediction_set=answer.prediction_set,
         flags=tuple(answer.flags),
         missing_features=answer.profile.missing,
+        abstention=answer.abstention,
     )
 
 

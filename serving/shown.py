@@ -24,6 +24,7 @@ from models.explanation import (
 from models.served import ServedModel
 from serving.house import House
 from serving.messages.inferences import (
+    AbstentionGiven,
     DecisionGiven,
     DossierGiven,
     EventGiven,
@@ -152,18 +153,21 @@ def _named(registered: RegisteredVersion) -> ModelNamed:
 
 
 def prediction(card: Card, answer: Answer) -> Prediction:
-    """A recorded answer in the card's words."""
+    """A recorded answer in the card's words, or why the model gives none."""
     ranked = sorted(
         zip(card.labels, unpack_floats(answer.probabilities), strict=True),
         # Equals stay in the card's order.
         key=lambda pair: -pair[1],
     )
-    label = card.label(answer.label)
+    label = card.label(answer.label) if answer.abstention is None else None
     return Prediction(
-        label=label.id,
-        words=label.words,
-        codes=label.codes,
-        probability=answer.probability,
+        label=label.id if label else None,
+        words=label.words if label else None,
+        codes=label.codes if label else (),
+        probability=answer.probability if label else None,
+        abstention=AbstentionGiven(reason=answer.abstention, words=answer.abstention.words)
+        if answer.abstention
+        else None,
         prediction_set=answer.prediction_set,
         ranking=tuple(
             Ranked(label=one.id, words=one.words, probability=probability)

@@ -5,6 +5,7 @@ from typing import Any, Final, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
+from guarantee.abstention import Abstention
 from guarantee.bodies import (
     AccessRecorded,
     BreakGlass,
@@ -150,15 +151,25 @@ class Ranked(Given):
     probability: float
 
 
-class Prediction(Given):
-    """The answer: help for a decision, never the decision."""
+class AbstentionGiven(Given):
+    """That the model does not know, and why: an answer of its own, which nobody can accept."""
 
-    label: str
+    reason: Abstention
     words: Text
+
+
+class Prediction(Given):
+    """The answer: help for a decision, never the decision; no label where the model abstains."""
+
+    label: str | None = Field(description="None where the model abstains, and so below")
+    words: Text | None
     codes: tuple[Code, ...]
-    probability: float = Field(description="Calibrated")
-    prediction_set: tuple[str, ...] = Field(description="Labels that stay possible")
-    ranking: tuple[Ranked, ...]
+    probability: float | None = Field(description="Of the label, calibrated")
+    abstention: AbstentionGiven | None = Field(description="None where the model answers")
+    prediction_set: tuple[str, ...] = Field(
+        description="Labels that stay possible at 90 %, most probable first"
+    )
+    ranking: tuple[Ranked, ...] = Field(description="Every label, most probable first")
 
 
 class FeatureWeight(Given):
@@ -172,7 +183,7 @@ class FeatureWeight(Given):
 class ExplanationGiven(Given):
     """Why: parts that add up to the answer's margin, exactly."""
 
-    label: str
+    label: str = Field(description="The answer's; where the model abstains, the most probable one")
     margin: float = Field(description="Of the label, before calibration, in log-odds")
     base_value: float = Field(description="The margin when nothing is known of the patient")
     top_features: tuple[FeatureWeight, ...] = Field(
@@ -203,7 +214,10 @@ class InferenceGiven(Given):
     model: ModelNamed
     prediction: Prediction | None
     explanation: ExplanationGiven | None
-    flags: tuple[str, ...] | None
+    flags: tuple[str, ...] | None = Field(
+        description="`out_of_distribution`, `missing_features`, `implausible_features`, "
+        "`abstained`, where each is so"
+    )
     missing_features: tuple[str, ...] | None
     notice: Text | None = Field(description="Without CE marking: research, not for care")
     review: Review

@@ -12,6 +12,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 
 from guarantee import college, dossier, versions
+from guarantee.abstention import ABSTAINED, Abstention
 from guarantee.appending import Request
 from guarantee.bodies import (
     Answer,
@@ -150,7 +151,7 @@ class Clinic:
         information: str,
         *,
         mode: Mode = Mode.SHOWN,
-        flags: tuple[str, ...] = (),
+        abstention: Abstention | None = None,
         request: Request | None = None,
     ) -> Recorded:
         pseudonym = dossier.check_informed(self.ledger, information, CARD.name, at=0)
@@ -172,7 +173,8 @@ class Clinic:
                     base_values=pack_floats([0.0, 0.0]),
                     contributions=pack_floats([0.6, 0.4, 0.0]),
                     prediction_set=("BREAST",),
-                    flags=flags,
+                    flags=(ABSTAINED,) if abstention else (),
+                    abstention=abstention,
                     missing_features=("third",),
                 ),
             ),

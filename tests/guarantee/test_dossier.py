@@ -5,10 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from guarantee import college, dossier, versions
-from guarantee.appending import Request, RequestConflict
+from guarantee.abstention import Abstention
+from guarantee.appending import Draft, Request, RequestConflict
 from guarantee.bodies import (
     Corrected,
     Decision,
+    DecisionSigned,
     FirstRead,
     InformationDeferred,
     PatientObjected,
@@ -23,6 +25,7 @@ from guarantee.refusals import (
     AnswerWithheld,
     NotAMember,
     NotApproved,
+    NothingToAccept,
     NotInformed,
     NotServing,
     Objected,
@@ -215,11 +218,47 @@ def test_a_decision_that_contradicts_itself_is_refused(
 
 
 def test_where_the_model_abstains_there_is_nothing_to_accept(clinic: Clinic) -> None:
-    recorded = clinic.infer(clinic.inform(), flags=("abstained",))
+    recorded = clinic.infer(clinic.inform(), abstention=Abstention.OUT_OF_DISTRIBUTION)
     assert recorded.header.outcome == "abstained"
-    with pytest.raises(dossier.InvalidDecision):
+    with pytest.raises(dossier.InvalidDecision, match="abstained: there is nothing to accept"):
         clinic.decide(recorded.id)
     clinic.decide(recorded.id, Decision.OVERRIDDEN, "BREAST", "Seen on the slide.")
+    other = clinic.infer(clinic.inform(), abstention=Abstention.TOO_FEW_FEATURES)
+    clinic.decide(other.id, Decision.DISREGARDED)
+
+
+def test_a_withheld_abstention_is_told_by_no_header_and_accepted_by_nobody(
+    clinic: Clinic,
+) -> None:
+    recorded = clinic.infer(
+        clinic.inform(), mode=Mode.WITHHELD, abstention=Abstention.SET_TOO_LARGE
+    )
+    assert recorded.header.outcome == "withheld"
+    dossier.read_first(
+        clinic.ledger, clinic.clinician, dossier=recorded.id, read=FirstRead(label="LUNG")
+    )
+    with pytest.raises(dossier.InvalidDecision, match="nothing to accept"):
+        clinic.decide(recorded.id)
+
+
+def test_the_log_itself_takes_no_acceptance_of_an_abstention(clinic: Clinic) -> None:
+    answered = clinic.infer(clinic.inform()).id
+    decision = clinic.ledger.open_as(clinic.decide(answered), DecisionSigned)
+    information = clinic.inform()
+    abstained = clinic.infer(information, abstention=Abstention.OUT_OF_DISTRIBUTION).id
+    draft = Draft(
+        type=RecordType.DECISION_SIGNED,
+        actor=clinic.clinician,
+        outcome=Decision.ACCEPTED,
+        body=decision,
+        sealed_for=dossier.patient_of(clinic.ledger, information),
+        dossier=abstained,
+        follows=(abstained,),
+        model=CARD.name,
+        model_version="1",
+    )
+    with pytest.raises(NothingToAccept, match="nothing to accept"):
+        clinic.ledger.record(draft, None)
 
 
 def test_a_correction_follows_a_record_of_its_own_dossier(clinic: Clinic) -> None:
