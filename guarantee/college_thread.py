@@ -172,6 +172,8 @@ def _review(header: Header, state: State) -> None:
     key, draw = _announced(header, state)
     if draw.step is not DrawStep.DRAWN:
         raise StepMissing("no sample was drawn yet: SampleDrawn is missing")
+    if header.follows[1:] != (draw.drawn,):
+        raise StepMissing("the review follows another sample than the announcement's")
     dossier, case = dossier_of(header, state)
     if header.actor in case.hands:
         raise NotAMember("whoever asked or decided in a case does not review it")
