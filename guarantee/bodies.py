@@ -274,9 +274,14 @@ class ModelApproved(Body):
 
 
 class ModelPromoted(Body):
-    """The version that answers from here on."""
+    """The version that answers from here on.
+
+    Attributes:
+        reason: Why an earlier version answers again; none where a version answers first.
+    """
 
     digest: str
+    reason: Words | None = Field(default=None, max_length=2000)
 
 
 class ModelSuspended(Body):

@@ -3,7 +3,7 @@
 import re
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -53,7 +53,13 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-Words = Annotated[str, Field(min_length=1)]
+def _says_something(text: str) -> str:
+    if not text.strip():
+        raise ValueError("is blank: write it")
+    return text
+
+
+Words = Annotated[str, AfterValidator(_says_something)]
 
 
 class Text(_Part):
@@ -68,10 +74,27 @@ class Text(_Part):
 
 
 class Code(_Part):
-    """A term of a published classification."""
+    """A term of a published classification.
+
+    ICD-O-3 has topographies as C34.1 and morphologies as 8140/3; CIM-10 has I25.1, and its French
+    edition goes further, as in C34.10 or A41.5+0.
+    """
 
     system: Literal["ICD-O-3", "CIM-10"]
     code: Words
+
+    @model_validator(mode="after")
+    def _the_code_is_one_of_the_system(self) -> Self:
+        form, example = _CODES[self.system]
+        if not re.fullmatch(form, self.code):
+            raise ValueError(f"code is none of {self.system}: write it as {example}")
+        return self
+
+
+_CODES: Final = {
+    "ICD-O-3": (r"C[0-8]\d(\.\d)?|\d{4}/\d", "C34.1 or 8140/3"),
+    "CIM-10": (r"[A-Z]\d\d(\.[0-9+]{1,4})?", "C34 or I25.1"),
+}
 
 
 class Label(_Part):

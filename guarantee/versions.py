@@ -3,7 +3,9 @@
 The log decides what answers; every registry beside it is a projection.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from guarantee.appending import Draft, Request
 from guarantee.bodies import ModelPromoted, ModelRegistered, ModelResumed, ModelSuspended, stated
@@ -155,11 +157,21 @@ def standing(ledger: Ledger, name: str) -> ModelStanding:
 
 
 def promote(
-    ledger: Ledger, actor: Actor, *, name: str, version: str, request: Request | None = None
+    ledger: Ledger,
+    actor: Actor,
+    *,
+    name: str,
+    version: str,
+    reason: str | None = None,
+    request: Request | None = None,
 ) -> Recorded:
     """Let an approved version answer from here on.
 
+    Args:
+        reason: Why, where it has answered before.
+
     Raises:
+        BodyRefused: The reason is blank or too long.
         UnknownModel: No such version is registered.
         NotApproved: The college has not approved it; names the votes that are missing.
         AlreadyDone: It answers already.
@@ -170,7 +182,7 @@ def promote(
             type=RecordType.MODEL_PROMOTED,
             actor=actor,
             outcome="promoted",
-            body=ModelPromoted(digest=digest),
+            body=stated(ModelPromoted, digest=digest, reason=reason),
             model=name,
             model_version=version,
         ),
@@ -241,11 +253,22 @@ class Reign:
     Attributes:
         at: Milliseconds since 1970, UTC, as the record claims.
         version: None where no version could answer.
+        promoted: The version last promoted, whether or not the model is suspended.
+        reason: As whoever acted stated it, if at all.
     """
 
     at: int
     event: RecordType
     version: str | None
+    promoted: str | None
+    reason: str | None
+
+
+_EVENTS: Final[Mapping[RecordType, type[ModelPromoted | ModelSuspended | ModelResumed]]] = {
+    RecordType.MODEL_PROMOTED: ModelPromoted,
+    RecordType.MODEL_SUSPENDED: ModelSuspended,
+    RecordType.MODEL_RESUMED: ModelResumed,
+}
 
 
 def history(ledger: Ledger, name: str) -> list[Reign]:
@@ -257,13 +280,7 @@ def history(ledger: Ledger, name: str) -> list[Reign]:
     if ledger.get(Model, name) is None:
         raise UnknownModel("no model of that name is registered")
     events = [
-        recorded
-        for kind in (
-            RecordType.MODEL_PROMOTED,
-            RecordType.MODEL_SUSPENDED,
-            RecordType.MODEL_RESUMED,
-        )
-        for recorded in ledger.latest(kind, model=name, count=100_000)
+        recorded for kind in _EVENTS for recorded in ledger.latest(kind, model=name, count=100_000)
     ]
     promoted: str | None = None
     suspended = False
@@ -274,6 +291,13 @@ def history(ledger: Ledger, name: str) -> list[Reign]:
             promoted = header.model_version
         else:
             suspended = header.type is RecordType.MODEL_SUSPENDED
-        version = None if suspended else promoted
-        reigns.append(Reign(at=header.time, event=header.type, version=version))
+        reigns.append(
+            Reign(
+                at=header.time,
+                event=header.type,
+                version=None if suspended else promoted,
+                promoted=promoted,
+                reason=ledger.open_as(recorded, _EVENTS[header.type]).reason,
+            )
+        )
     return reigns

@@ -11,14 +11,22 @@ from guarantee.refusals import AlreadyDone
 from guarantee.situations import Verdict
 from guarantee.versions import (
     RegisteredVersion,
+    history,
     model_names,
     promote,
     register_model,
     registered_version,
     standing,
+    versions_of,
 )
 from models import bundle, registry, shelf
+from models.admission import Inadmissible, check_admissible
+from models.errors import ModelsError
 from models.registry import Registration
+
+
+class NothingEarlier(ModelsError):
+    """No such version answered before; the message names those that did."""
 
 
 def record_registration(
@@ -29,11 +37,14 @@ def record_registration(
     Raises:
         UnknownVersion: MLflow has no such version.
         DigestMismatch: Its files are not those that were registered.
+        Inadmissible: It lacks what a version must have; says what.
         AlreadyDone: It is on record.
     """
     registration = registry.registration(home, name, version)
     with tempfile.TemporaryDirectory() as scratch:
-        card = bundle.read_card(registry.fetch(home, registration, Path(scratch)))
+        folder = registry.fetch(home, registration, Path(scratch))
+        check_admissible(folder, name=name)
+        card = bundle.read_card(folder)
     return register_model(
         ledger,
         actor,
@@ -59,7 +70,13 @@ def propose_version(home: Home, ledger: Ledger, *, name: str, version: str) -> R
 
 
 def promote_version(
-    home: Home, ledger: Ledger, actor: Actor, *, name: str, version: str
+    home: Home,
+    ledger: Ledger,
+    actor: Actor,
+    *,
+    name: str,
+    version: str,
+    reason: str | None = None,
 ) -> Recorded:
     """Let an approved version answer from here on.
 
@@ -80,10 +97,41 @@ def promote_version(
         folder = registry.fetch(home, registration, Path(scratch))
         shelf.lay(home, folder, name=name, version=version, digest=approved.digest)
     # 2.
-    recorded = promote(ledger, actor, name=name, version=version)
+    recorded = promote(ledger, actor, name=name, version=version, reason=reason)
     # 3.
     registry.project_promotion(home, name, version)
     return recorded
+
+
+def roll_back(
+    home: Home,
+    ledger: Ledger,
+    actor: Actor,
+    *,
+    name: str,
+    reason: str,
+    version: str | None = None,
+) -> Recorded:
+    """Let a version that answered before answer again: the last other one, unless it is named.
+
+    A suspension stays: only the college resumes.
+
+    Raises:
+        UnknownModel: The log has no such model.
+        NothingEarlier: No such version answered before.
+        Others: As for `promote_version`.
+    """
+    promoted = [reign.promoted for reign in history(ledger, name)]
+    now = promoted[-1] if promoted else None
+    earlier = [one for one in promoted if one is not None and one != now]
+    wanted = version or (earlier[-1] if earlier else None)
+    if wanted is None or wanted not in earlier:
+        answered = ", ".join(dict.fromkeys(earlier)) or "none"
+        raise NothingEarlier(
+            f"no version {wanted or 'at all'} of {name} answered before the one that does now "
+            f"(these did: {answered}); `garant models promote` lets a new one answer"
+        )
+    return promote_version(home, ledger, actor, name=name, version=wanted, reason=reason)
 
 
 def lagging_aliases(home: Home, ledger: Ledger) -> tuple[str, ...]:
@@ -93,6 +141,60 @@ def lagging_aliases(home: Home, ledger: Ledger) -> tuple[str, ...]:
         for name in model_names(ledger)
         if _promoted(ledger, name) != registry.projected_promotion(home, name)
     )
+
+
+def findings(home: Home, ledger: Ledger) -> tuple[str, ...]:
+    """Where MLflow and the shelf are not what the log says; nothing of it changes what answers.
+
+    An alias moved past the college, a version that MLflow lost or whose digest it changed, files
+    altered in MLflow or on the shelf, a version on record that lacks what it must have.
+
+    Raises:
+        RegistryUnavailable: MLflow cannot be read.
+    """
+    found = [
+        f"{name}: MLflow's alias “{registry.PROMOTED}” names version "
+        f"{registry.projected_promotion(home, name) or 'none'}, but the log promoted "
+        f"{_promoted(ledger, name) or 'none'}; the log decides what answers"
+        for name in lagging_aliases(home, ledger)
+    ]
+    for name in model_names(ledger):
+        tracked = {one.version: one for one in registry.registrations(home, name)}
+        for version in versions_of(ledger, name):
+            about = f"{name} version {version.version}"
+            of_registry = tracked.get(version.version)
+            if of_registry is None:
+                found.append(f"{about} is on record, but MLflow has it no more")
+            elif of_registry.digest != version.digest:
+                found.append(f"{about}: MLflow gives it another digest than the log")
+            else:
+                found += _of_files(home, of_registry, about)
+        serving = standing(ledger, name).serving
+        if serving is not None:
+            found += _of_shelf(home, serving)
+    return tuple(found)
+
+
+def _of_files(home: Home, registration: Registration, about: str) -> list[str]:
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = registry.fetch(home, registration, Path(scratch))
+            check_admissible(folder, name=registration.name)
+    except bundle.DigestMismatch as finding:
+        return [f"{about}: in MLflow, {', '.join(finding.files)} differ from what was registered"]
+    except Inadmissible as finding:
+        return [f"{about}: {problem}" for problem in finding.missing]
+    except registry.RegistryUnavailable:
+        return [f"{about}: MLflow has lost its files"]
+    return []
+
+
+def _of_shelf(home: Home, serving: RegisteredVersion) -> list[str]:
+    try:
+        shelf.load(home, name=serving.name, version=serving.version, digest=serving.digest)
+    except (shelf.NotOnTheShelf, bundle.DigestMismatch, bundle.MalformedBundle) as finding:
+        return [f"{serving.name} version {serving.version}: {finding}"]
+    return []
 
 
 def _promoted(ledger: Ledger, name: str) -> str | None:

@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from guarantee.home import Home
 from models import bundle, scikit
+from models.admission import check_admissible
 from models.boosted import Boosted
 from models.errors import ModelsError
 from models.predictor import FILE, Predictor
@@ -107,6 +108,7 @@ def register(home: Home, run_id: str) -> Registration:
     Raises:
         UnknownVersion: There is no such run, or it did not finish.
         DigestMismatch: The run's files are not those that were logged.
+        Inadmissible: They lack what a version must have; says what, and how to add it.
         RegistryUnavailable: MLflow failed.
     """
     with _mlflow(home) as client:
@@ -122,7 +124,7 @@ def register(home: Home, run_id: str) -> Registration:
         if run.info.status != "FINISHED" or name is None or digest is None:
             raise UnknownVersion(f"run {run_id} is not a finished training; train again")
         with tempfile.TemporaryDirectory() as scratch:
-            _download(client, run_id, digest, Path(scratch))
+            check_admissible(_download(client, run_id, digest, Path(scratch)), name=name)
         if not client.search_registered_models(f"name = '{_quoted(name)}'"):
             client.create_registered_model(name)
         outputs = run.outputs.model_outputs if run.outputs is not None else []
