@@ -14,9 +14,10 @@ import typer
 from typer.testing import CliRunner
 
 from guarantee import versions
+from guarantee.college import appoint
 from guarantee.college_commands import college_app
 from guarantee.home import Home
-from guarantee.identity import Role
+from guarantee.identity import Profession, Role
 from guarantee.key_commands import key_app
 from guarantee.ledger import Ledger
 from guarantee.remote import Remote, RemoteRefused, RemoteUnavailable
@@ -137,6 +138,62 @@ def test_a_private_key_or_one_that_cannot_sign_is_not_registered(service: Servic
     assert json.loads(private)["d"] not in service.printed()
     with service.client(Role.MONITOR) as monitor:
         problem(monitor.post("/v1/keys", json={"jwk": jwk(private)}), 403)
+
+
+def test_a_token_alone_does_not_replace_a_key_and_two_members_withdraw_a_lost_one(
+    service: Service, tmp_path: Path
+) -> None:
+    lost, found = new_key(), new_key()
+    someone = f"1{uuid4().int % 10**10:010d}"
+    with service.client(Role.CLINICIAN, someone) as clinician:
+        register(clinician, lost)
+        before = size(service)
+        minted: dict[str, Any] = {"jwk": jwk(found)}
+        payload = problem(clinician.post("/v1/keys", json=minted), 422)["payload"].encode()
+        minted["proof"] = sign_detached(payload, found)
+        refused = problem(clinician.post("/v1/keys", json=minted), 422)
+        assert refused["payload"].encode() == payload
+        assert "stands" in refused["detail"]
+        forged = {**minted, "endorsement": sign_detached(payload, found)}
+        problem(clinician.post("/v1/keys", json=forged), 422)
+        assert size(service) == before
+
+    thumbprint = PublicKey.of(private_key(lost)).thumbprint
+    college = {}
+    for place in range(2):
+        # Other tests give keys to the founders.
+        seat, private = f"keeper-{place}-{uuid4().hex}", tmp_path / f"{place}.jwk"
+        run(key_app, ["new", str(private)], None, "")
+        with Ledger.open(service.home) as ledger:
+            appointer = ledger.people.actor(
+                authenticate(service.home, token(service.issuer, Role.COLLEGE, PHYSICIAN))
+            )
+            member = ledger.people.actor(
+                authenticate(service.home, token(service.issuer, Role.COLLEGE, seat))
+            )
+            appoint(ledger, appointer, member=member, profession=Profession.OTHER)
+        bearer = token(service.issuer, Role.COLLEGE, seat)
+        run(key_app, ["register", "--key", str(private)], service, bearer)
+        college[seat] = (private, bearer)
+    for private, bearer in college.values():
+        withdrawing = ["withdraw", thumbprint, "--ground", "lost", "--key", str(private)]
+        assert "withdrawn" in run(key_app, withdrawing, service, bearer)
+    with service.client(Role.CLINICIAN, someone) as clinician:
+        register(clinician, found)
+    with service.client(Role.COLLEGE, PHYSICIAN) as member_without_key:
+        lost_again = f"/v1/keys/{PublicKey.of(private_key(found)).thumbprint}/withdrawal"
+        problem(member_without_key.post(lost_again, json={"ground": "lost"}), 409)
+        problem(member_without_key.post(lost_again, json={"ground": " "}), 422)
+        problem(member_without_key.post("/v1/keys/x/withdrawal", json={"ground": "lost"}), 422)
+    # The old key's file replaces the key by command, too.
+    (private, bearer), _ = college.values()
+    later = tmp_path / "later.jwk"
+    run(key_app, ["new", str(later)], None, "")
+    replacing = ["register", "--key", str(later)]
+    where = ["--service", service.url, "--token", bearer]
+    bare = CliRunner().invoke(key_app, [*replacing, *where], obj=authenticate)
+    assert "give its file with --standing" in bare.output
+    run(key_app, [*replacing, "--standing", str(private)], service, bearer)
 
 
 # Votes
@@ -272,6 +329,37 @@ def test_a_member_draws_from_their_own_machine_and_the_service_never_sees_the_se
     assert draw in [one["draw"] for one in status["draws"]]
     reviewing = ["review", draw, case, "--opinion", "unclear", "--concern", "answer"]
     assert "reviewed" in run(college_app, reviewing, service, bearer)
+
+    # The next draw takes what came since, waits for this one's sample, and can be given up.
+    later = asked(clinician)["inference_id"]
+    forgotten = tmp_path / "forgotten.secret"
+    announcing = ["announce", "--rate", "1/1", "--model", MODEL, "--secret-file"]
+    said = run(college_app, [*announcing, str(forgotten)], service, bearer)
+    open_one = said.split("record ")[1].split(",")[0]
+    where = ["--service", service.url, "--token", bearer]
+    second = [*announcing, str(tmp_path / "second.secret"), *where]
+    refused = CliRunner().invoke(college_app, second, obj=authenticate)
+    assert open_one in refused.output
+    giving_up = ["abandon", open_one, "--reason", "the file is lost"]
+    refused = CliRunner().invoke(college_app, [*giving_up, *where], obj=authenticate)
+    assert "another member" in refused.output
+    seat = "member-other-hands"
+    with Ledger.open(service.home) as ledger:
+        appointer, member = (
+            ledger.people.actor(
+                authenticate(service.home, token(service.issuer, Role.COLLEGE, who))
+            )
+            for who in (PHYSICIAN, seat)
+        )
+        appoint(ledger, appointer, member=member, profession=Profession.OTHER)
+    other = token(service.issuer, Role.COLLEGE, seat)
+    assert "abandoned" in run(college_app, giving_up, service, other)
+    third = [*announcing, str(tmp_path / "third.secret")]
+    draw = run(college_app, third, service, bearer).split("record ")[1].split(",")[0]
+    drawing = ["draw", draw, "--secret-file", str(tmp_path / "third.secret")]
+    drawn = run(college_app, drawing, service, bearer)
+    assert later in drawn
+    assert case not in drawn
 
 
 def test_a_member_makes_registers_and_votes_with_a_key_from_their_own_machine(
