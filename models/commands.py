@@ -52,7 +52,9 @@ def train(
     *,
     cohort: Annotated[
         str | None,
-        typer.Option(help="gcm, tcga-mirna, or a CSV or Parquet file; the recipe's by default."),
+        typer.Option(
+            help="gcm, heart-disease, tcga-mirna, or a CSV or Parquet file; else the recipe's."
+        ),
     ] = None,
     card: Annotated[
         Path | None, typer.Option(help="A card in JSON, for a model of your own.")
@@ -68,23 +70,21 @@ def train(
     from dataclasses import replace
 
     from models import recipes, registry
-    from models.training import Parameters, train
+    from models.recipes import Recipe
+    from models.training import Parameters
 
     at = home
     with refusing(_OURS):
         if card is None:
             recipe = recipes.recipe(name)
-            wanted, parameters = recipe.card(), recipe.parameters
-            data = (
-                recipes.named_cohort(cohort, at, cohorts) if cohort else recipe.cohort(at, cohorts)
-            )
         else:
-            wanted, parameters = _card(card, name), Parameters()
+            own = _card(card, name)
             if cohort is None:
                 raise typer.BadParameter("a model of your own needs --cohort")
-            data = recipes.named_cohort(cohort, at, cohorts)
+            recipe = Recipe(card=lambda: own, source=cohort, parameters=Parameters())
+        data = recipes.named_cohort(cohort or recipe.source, at, cohorts)
         with bar(f"training {name}") as progress:
-            training = train(data, wanted, replace(parameters, seed=seed), progress)
+            training = recipe.train(data, replace(recipe.parameters, seed=seed), progress)
         run_id = registry.log(at, training)
     _print_figures(name, training.bundle.evaluation)
     typer.echo(f"Run {run_id}; next: garant models register {name}")
@@ -235,7 +235,7 @@ def _version_files(
 
 
 def _print_figures(name: str, evaluation: "Evaluation") -> None:
-    from models.evaluation import Estimate
+    from models.evaluation import Estimate, Judged
 
     table = Table(
         "figure",
@@ -251,6 +251,15 @@ def _print_figures(name: str, evaluation: "Evaluation") -> None:
         else:
             table.add_row(figure.replace("_", " "), "undefined", estimate.reason)
     out.print(table)
+    if isinstance(evaluation.by_site, Judged):
+        sites = Table(
+            "hospital", "cases", "accuracy", "95 % interval", title="hospitals never seen"
+        )
+        for part in evaluation.by_site.parts:
+            if isinstance(part.accuracy, Estimate):
+                interval = f"{part.accuracy.low:.3f} to {part.accuracy.high:.3f}"
+                sites.add_row(part.name, f"{part.cases}", f"{part.accuracy.value:.3f}", interval)
+        out.print(sites)
     typer.echo(f"{evaluation.cases} cases, {evaluation.held_out_cases} more held out.")
     for note in evaluation.notes:
         typer.echo(f"Note: {note}.")

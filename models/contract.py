@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from guarantee.card import Language, Text
 from models.errors import ModelsError
 
 _FLOAT32_MAX: Final = float(np.finfo(np.float32).max)
@@ -32,6 +33,20 @@ class NoKnownFeature(ModelsError):
     """A profile gives no value at all; the remedy is to send at least one feature."""
 
 
+class LackingFeatures(ModelsError):
+    """A profile lacks features without which the model does not answer.
+
+    Attributes:
+        names: Of those features.
+    """
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self.names = names
+        super().__init__(
+            f"{', '.join(names)}: this model does not answer without; send a value for each"
+        )
+
+
 def _printable(name: str) -> str:
     shown = "".join(sign if sign.isprintable() else "?" for sign in name[:80])
     return shown if len(name) <= 80 else f"{shown}…"
@@ -51,6 +66,15 @@ class Bounds(BaseModel):
         return f"at least {self.low:g}" if self.high is None else f"{self.low:g} to {self.high:g}"
 
 
+class Meaning(BaseModel):
+    """What one code of a feature stands for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    code: float
+    words: Text
+
+
 class Feature(BaseModel):
     """One number about a patient or a sample.
 
@@ -58,6 +82,10 @@ class Feature(BaseModel):
         unit: As a laboratory writes it; "1" for a count or a code.
         possible: Outside it the value is refused: another unit, or a slip.
         plausible: Outside it the value is taken and flagged.
+        words: What a clinician calls it; its name where there are none.
+        unit_words: The unit in words, where it has no sign that all read alike.
+        codes: What its values stand for; any other value is refused.
+        required: Without it there is no answer, and evaluation abstains.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -66,6 +94,14 @@ class Feature(BaseModel):
     unit: Annotated[str, Field(min_length=1)]
     possible: Bounds | None = None
     plausible: Bounds | None = None
+    words: Text | None = None
+    unit_words: Text | None = None
+    codes: tuple[Meaning, ...] | None = None
+    required: bool = False
+
+    def in_words(self, language: Language) -> str:
+        """What a clinician calls it."""
+        return self.name if self.words is None else self.words.in_language(language)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,11 +112,13 @@ class Profile:
         values: (n_features,), float32; NaN where the feature is missing.
         missing: Names of the features that were not given.
         implausible: Names of the features given outside their plausible range.
+        lacking: Names of the required features that were not given.
     """
 
     values: NDArray[np.float32]
     missing: tuple[str, ...] = ()
     implausible: tuple[str, ...] = ()
+    lacking: tuple[str, ...] = ()
 
 
 class FeatureContract(BaseModel):
@@ -143,12 +181,26 @@ class FeatureContract(BaseModel):
     def _plausible(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         return _ends([feature.plausible for feature in self.features])
 
+    @cached_property
+    def _coded(self) -> dict[int, frozenset[float]]:
+        return {
+            place: frozenset(meaning.code for meaning in feature.codes)
+            for place, feature in enumerate(self.features)
+            if feature.codes is not None
+        }
+
+    @cached_property
+    def required(self) -> tuple[int, ...]:
+        """Places of the features without which there is no answer."""
+        return tuple(place for place, feature in enumerate(self.features) if feature.required)
+
     def vector(self, features: Mapping[str, object]) -> Profile:
         """The features as the model reads them; those left out are missing, not zero.
 
         Raises:
             InvalidFeature: A feature is unknown, not a finite number, or impossible.
             NoKnownFeature: No feature is given.
+            LackingFeatures: A required feature is not given.
         """
         if not features:
             raise NoKnownFeature("no feature is given; send at least one by its name")
@@ -161,10 +213,15 @@ class FeatureContract(BaseModel):
                     name, "is not a feature of this model; see the names in its contract"
                 )
             values[place] = _number(name, value)
-        return self.profile(values)
+        profile = self.profile(values)
+        if profile.lacking:
+            raise LackingFeatures(profile.lacking)
+        return profile
 
     def profile(self, values: NDArray[np.float64]) -> Profile:
         """A row of numbers, (n_features,), NaN where missing, as a profile.
+
+        One that lacks required features is made all the same, and names them.
 
         Raises:
             InvalidFeature: A value is infinite, too large, or impossible.
@@ -183,12 +240,17 @@ class FeatureContract(BaseModel):
                 feature.name,
                 f"is out of the possible range; send {feature.unit}, {feature.possible}",
             )
+        for coded, codes in self._coded.items():
+            if not (absent[coded] or values[coded] in codes):
+                listed = ", ".join(f"{code:g}" for code in sorted(codes))
+                raise InvalidFeature(self.names[coded], f"is not one of its codes: send {listed}")
         low, high = self._plausible
         unusual = np.flatnonzero((values < low) | (values > high))
         return Profile(
             values=values.astype(np.float32),
             missing=tuple(self.names[place] for place in np.flatnonzero(absent)),
             implausible=tuple(self.names[place] for place in unusual),
+            lacking=tuple(self.names[place] for place in self.required if absent[place]),
         )
 
 
@@ -219,35 +281,37 @@ class _Columns(BaseModel):
     unit: tuple[str, ...]
     possible: tuple[Bounds | None, ...]
     plausible: tuple[Bounds | None, ...]
+    words: tuple[Text | None, ...] = (None,)
+    unit_words: tuple[Text | None, ...] = (None,)
+    codes: tuple[tuple[Meaning, ...] | None, ...] = (None,)
+    required: tuple[bool, ...] = (False,)
 
     @model_validator(mode="after")
     def _columns_are_as_long(self) -> Self:
-        for column in (self.unit, self.possible, self.plausible):
-            if len(column) not in {1, len(self.names)}:
+        for column in _COLUMNS:
+            if len(getattr(self, column)) not in {1, len(self.names)}:
                 raise ValueError("a column has neither one entry nor one a feature")
         return self
 
     @classmethod
     def of(cls, features: Sequence[Feature]) -> "_Columns":
-        units = tuple(feature.unit for feature in features)
-        possible = tuple(feature.possible for feature in features)
-        plausible = tuple(feature.plausible for feature in features)
-        return cls(
-            names=tuple(feature.name for feature in features),
-            unit=units[:1] if len(set(units)) == 1 else units,
-            possible=possible[:1] if len(set(possible)) == 1 else possible,
-            plausible=plausible[:1] if len(set(plausible)) == 1 else plausible,
-        )
+        columns = {}
+        for column in _COLUMNS:
+            entries = tuple(getattr(feature, column) for feature in features)
+            alike = all(entry == entries[0] for entry in entries)
+            columns[column] = entries[:1] if alike else entries
+        return cls(names=tuple(feature.name for feature in features), **columns)
 
     def features(self) -> tuple[Feature, ...]:
         count = len(self.names)
-        return tuple(
-            Feature(name=name, unit=unit, possible=possible, plausible=plausible)
-            for name, unit, possible, plausible in zip(
-                self.names,
-                self.unit * (count if len(self.unit) == 1 else 1),
-                self.possible * (count if len(self.possible) == 1 else 1),
-                self.plausible * (count if len(self.plausible) == 1 else 1),
-                strict=True,
-            )
+        columns = [getattr(self, column) for column in _COLUMNS]
+        rows = zip(
+            *(column * (count if len(column) == 1 else 1) for column in columns), strict=True
         )
+        return tuple(
+            Feature(name=name, **dict(zip(_COLUMNS, row, strict=True)))
+            for name, row in zip(self.names, rows, strict=True)
+        )
+
+
+_COLUMNS: Final = tuple(name for name in Feature.model_fields if name != "name")

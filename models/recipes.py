@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from guarantee.card import Card
 from guarantee.home import Home
-from models import cohorts, tumour_origin
+from models import cohorts, heart_disease, tumour_origin
 from models.cohorts import Cohort
 from models.errors import ModelsError
-from models.training import Parameters
+from models.training import Learn, Parameters, Progress, Training, train
 
 
 class UnknownRecipe(ModelsError):
@@ -19,11 +21,31 @@ class UnknownRecipe(ModelsError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How a model of ours is trained: its card, cohort and parameters."""
+    """How a model of ours is trained: its card, cohort, parameters and learner.
+
+    Attributes:
+        learn: None for XGBoost.
+        trained_at: The one hospital to learn from, the others to judge by; None for all.
+    """
 
     card: Callable[[], Card]
     source: str
     parameters: Parameters
+    learn: Learn | None = None
+    trained_at: str | None = None
+
+    def train(self, cohort: Cohort, parameters: Parameters, progress: Progress | None) -> Training:
+        """Train on a cohort of this kind; errors as for `training.train`."""
+        elsewhere = None
+        if self.trained_at is not None and cohort.sites is not None:
+            here = np.array(cohort.sites) == self.trained_at
+            cohort, elsewhere = (
+                cohort.take(np.flatnonzero(here)),
+                cohort.take(np.flatnonzero(~here)) if not here.all() else None,
+            )
+        return train(
+            cohort, self.card(), parameters, progress, learn=self.learn, elsewhere=elsewhere
+        )
 
     def cohort(self, home: Home, folder: Path | None = None) -> Cohort:
         """The recipe's cohort; arguments and errors as for `named_cohort`."""
@@ -57,11 +79,18 @@ RECIPES: Final[Mapping[str, Recipe]] = {
         source="tcga-mirna",
         parameters=Parameters(rounds=60, max_bin=64, colsample_bynode=0.1),
     ),
+    "heart-disease": Recipe(
+        card=heart_disease.card,
+        source="heart-disease",
+        parameters=heart_disease.PARAMETERS,
+        learn=heart_disease.learn,
+        trained_at=heart_disease.TRAINED_AT,
+    ),
 }
 
 
 def named_cohort(name_or_path: str, home: Home, folder: Path | None = None) -> Cohort:
-    """`gcm`, `tcga-mirna` (from `folder`), or a cohort file's path.
+    """`gcm`, `heart-disease`, `tcga-mirna` (from `folder`), or a cohort file's path.
 
     Raises:
         CohortUnavailable: It cannot be fetched or found.
@@ -69,6 +98,8 @@ def named_cohort(name_or_path: str, home: Home, folder: Path | None = None) -> C
     """
     if name_or_path == "gcm":
         return cohorts.gcm(home.cohorts)
+    if name_or_path == "heart-disease":
+        return heart_disease.cohort(home.cohorts)
     if name_or_path == "tcga-mirna":
         return cohorts.tcga_mirna(folder)
     return cohorts.read(Path(name_or_path))

@@ -4,7 +4,9 @@ import io
 import json
 import re
 import zipfile
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from sklearn.base import ClassifierMixin
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import ThreadpoolController
 
 _FILE: Final = "model.skops"
 # Beyond the types that skops trusts itself, which are data and scikit-learn's own classes.
@@ -159,7 +162,8 @@ class _Trees:
         return len(self.estimator.classes_)
 
     def margins(self, profiles: NDArray[np.float32]) -> NDArray[np.float32]:
-        raw = self.estimator.decision_function(profiles)
+        with one_thread():
+            raw = self.estimator.decision_function(profiles)
         if raw.ndim == 1:
             raw = np.stack([-raw / 2, raw / 2], axis=1)
         return np.asarray(raw, dtype=np.float32)
@@ -178,6 +182,23 @@ class _Trees:
             bases=np.broadcast_to(bases.astype(np.float32), values.shape[:2]),
             contributions=np.ascontiguousarray(values, dtype=np.float32),
         )
+
+
+def one_thread() -> AbstractContextManager[object]:
+    """Within it, scikit-learn's trees use the calling thread alone.
+
+    On a busy machine, threads of one small task wait for each other for seconds.
+    """
+    limited: AbstractContextManager[object] = _pools().limit(limits=1, user_api="openmp")
+    return limited
+
+
+@cache
+def _pools() -> "ThreadpoolController":
+    # Looks through all libraries that are loaded: once, and after scikit-learn's trees are.
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 _IDENTITY: Final = re.compile(r'(?<="__id__": )\d+|(?<=")\d+(?=\.npy")')

@@ -149,6 +149,7 @@ class ServedModel:
             Flag.OUT_OF_DISTRIBUTION: self.reference.is_unlike(profile.values),
             Flag.MISSING_FEATURES: bool(profile.missing),
             Flag.IMPLAUSIBLE_FEATURES: bool(profile.implausible),
+            Flag.ABSTAINED: bool(profile.lacking),
         }
         return tuple(flag for flag, stands in raised.items() if stands)
 

@@ -117,7 +117,9 @@ def train(
     card: Card,
     parameters: Parameters = Parameters(),
     progress: Progress | None = None,
+    *,
     learn: Learn | None = None,
+    elsewhere: Cohort | None = None,
 ) -> Training:
     """Train the model that `card` describes, and measure it.
 
@@ -128,6 +130,7 @@ def train(
     Args:
         progress: Called after each boosting round, from any thread, one call at a time.
         learn: What makes the predictors; XGBoost by default.
+        elsewhere: Other hospitals, on which the finished model is judged and nothing is learned.
 
     Raises:
         UntrainableCohort: The cohort's labels are not the card's, or there are too few patients.
@@ -166,6 +169,17 @@ def train(
         planned, kept, truth, said, labels=labels,
         held_out_cases=len(parts.held_out), seed=parameters.seed, notes=notes,
     )  # fmt: skip
+    if elsewhere is not None:
+        needed = elsewhere.profiles[:, elsewhere.contract.required]
+        answered = elsewhere.take(np.flatnonzero(~np.isnan(needed).any(axis=1)))
+        by_site = assessment.assess_elsewhere(
+            answered, _truth(answered, labels), predictor.margins(answered.profiles),
+            calibration, truth, labels=labels, seed=parameters.seed,
+        )  # fmt: skip
+        if refused := len(elsewhere.ids) - len(answered.ids):
+            said_of = f"{refused} cases of other hospitals lack what the model needs: not judged"
+            evaluation = evaluation.model_copy(update={"notes": (*evaluation.notes, said_of)})
+        evaluation = evaluation.model_copy(update={"by_site": by_site})
     # 5.
     return Training(
         bundle=Bundle(
