@@ -98,6 +98,18 @@ def read_evaluation(folder: Path) -> Evaluation:
         raise MalformedBundle(f"{folder} holds no readable figures") from cause
 
 
+def read_page(folder: Path) -> str:
+    """The page of a version's folder, whose digest the caller checks.
+
+    Raises:
+        MalformedBundle: There is none.
+    """
+    try:
+        return (folder / PAGE).read_text(encoding="utf-8")
+    except (OSError, ValueError) as cause:
+        raise MalformedBundle(f"{folder} holds no page of its evaluation") from cause
+
+
 def load(folder: Path, *, name: str, version: str, digest: str) -> ServedModel:
     """Check the folder against the digest, then load it, ready to answer.
 
