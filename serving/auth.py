@@ -1,12 +1,15 @@
-"""Who calls: bearer tokens of the embedded issuer, in the shape of Pro Santé Connect's."""
+"""Who calls: bearer tokens of the embedded issuer, in the shape of Pro Santé Connect's.
+
+An issuer outside, where one is configured, takes its place: see `serving.oidc`.
+"""
 
 import json
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 from joserfc import jwt
 from joserfc.errors import ExpiredTokenError, JoseError
@@ -36,6 +39,21 @@ class Forbidden(ServingError):
 
 class IssuerUnavailable(ServingError):
     """The issuer's key file is damaged, or tokens come from elsewhere."""
+
+
+class TokenIssuer(Protocol):
+    """Whoever attests callers."""
+
+    @property
+    def name(self) -> str:
+        """The `iss` of its tokens."""
+
+    def verify_token(self, token: str) -> Caller:
+        """The caller whom a token names.
+
+        Raises:
+            Unauthenticated: Not a token of this issuer for this service, or no longer.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +155,22 @@ class Issuer:
     def _subject(self, claims: dict[str, object]) -> str:
         if claims["role"] != Role.CLINICIAN:
             return str(claims["sub"])
-        named = claims.get("SubjectNameID")
-        if not isinstance(named, str):
-            raise Unauthenticated("a clinician's token carries SubjectNameID")
-        try:
-            return professional_number(named, luhn=self.luhn)
-        except InvalidIdentity as error:
-            raise Unauthenticated(str(error)) from error
+        return clinician_number(claims, luhn=self.luhn)
+
+
+def clinician_number(claims: Mapping[str, object], *, luhn: bool) -> str:
+    """The number in Pro Santé Connect's `SubjectNameID`: its type's digit, then the number.
+
+    Raises:
+        Unauthenticated: There is none, or not an RPPS number.
+    """
+    named = claims.get("SubjectNameID")
+    if not isinstance(named, str):
+        raise Unauthenticated("a clinician's token carries SubjectNameID")
+    try:
+        return professional_number(named, luhn=luhn)
+    except InvalidIdentity as error:
+        raise Unauthenticated(str(error)) from error
 
 
 def require(caller: Caller, *roles: Role) -> None:

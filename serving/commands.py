@@ -14,6 +14,7 @@ from guarantee.home import Home
 from guarantee.identity import Caller, InvalidIdentity, Role
 from serving.auth import Issuer, IssuerUnavailable
 from serving.errors import ServingError
+from serving.oidc import issuer_of
 from serving.settings import Settings
 
 app = typer.Typer(
@@ -31,9 +32,10 @@ def authenticate(home: Home, token: str) -> Caller:
 
     Raises:
         Unauthenticated: Not a token of that issuer, or no longer.
+        IssuerUnreachable: The issuer is outside, and its keys cannot be had.
     """
     settings = Settings.read(os.environ, home=home.path)
-    return Issuer.open(home, luhn=settings.in_production).verify_token(token)
+    return issuer_of(settings).verify_token(token)
 
 
 @app.command(epilog="Example: garant serve --port 3000 --workers 2")
@@ -75,9 +77,13 @@ def token(
     hours: Annotated[int | None, typer.Option(min=1, max=168, help="How long it lives.")] = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
-    """Print a token of the embedded issuer; refused in production."""
+    """Print a token of the embedded issuer; refused in production, or where another is set."""
     with refusing((ServingError, InvalidIdentity)):
         settings = Settings.read(os.environ, home=home.path)
+        if settings.oidc is not None:
+            raise IssuerUnavailable(
+                f"tokens come from {settings.oidc.url}, as GARANT_OIDC_ISSUER says"
+            )
         if settings.in_production:
             raise IssuerUnavailable(
                 "the embedded issuer gives no token where GARANT_ENVIRONMENT is production"
@@ -119,6 +125,8 @@ def demo(
         bar=bar,
     )
     with refusing((ServingError, ModelsError)):
+        if os.environ.get("GARANT_OIDC_ISSUER"):
+            raise IssuerUnavailable("the demo makes its own tokens: unset GARANT_OIDC_ISSUER")
         if anew:
             clear(home)
         outcome = run(home, teller, keep=keep)

@@ -10,7 +10,8 @@ from guarantee.ledger import Ledger
 from guarantee.versions import RegisteredVersion
 from models import shelf
 from models.served import ServedModel
-from serving.auth import Issuer
+from serving.auth import TokenIssuer
+from serving.oidc import issuer_of
 from serving.settings import Settings
 
 _MOST_LOADED: Final = 16
@@ -54,7 +55,7 @@ class House:
 
     settings: Settings
     ledger: Ledger
-    issuer: Issuer
+    issuer: TokenIssuer
     versions: LoadedVersions = field(init=False)
 
     def __post_init__(self) -> None:
@@ -70,7 +71,7 @@ class House:
             KeyUnavailable: A key file is damaged.
             IssuerUnavailable: The issuer's key file is damaged.
         """
-        issuer = Issuer.open(settings.home, luhn=settings.in_production)
+        issuer = issuer_of(settings)
         return cls(settings=settings, ledger=Ledger.open(settings.home), issuer=issuer)
 
     def close(self) -> None:

@@ -56,6 +56,7 @@ from models.explanation import InexactExplanation
 from models.shelf import NotOnTheShelf
 from serving.auth import Forbidden, Unauthenticated
 from serving.errors import ServingError
+from serving.oidc import IssuerUnreachable
 from serving.received import RepeatedField
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -100,6 +101,7 @@ class Problem(BaseModel):
 # without a row is a failure of the service itself.
 _TABLE: Final[dict[type[Exception], tuple[HTTPStatus, str]]] = {
     Unauthenticated: (HTTPStatus.UNAUTHORIZED, "Send a valid token"),
+    IssuerUnreachable: (HTTPStatus.SERVICE_UNAVAILABLE, "No token can be checked"),
     Forbidden: (HTTPStatus.FORBIDDEN, "Not for this role"),
     NotEntitled: (HTTPStatus.FORBIDDEN, "The dossier is not for this reader"),
     PurposeMissing: (HTTPStatus.UNPROCESSABLE_ENTITY, "A purpose is needed"),
@@ -155,6 +157,7 @@ _REMEDY: Final[dict[type[Exception], str]] = {
     MalformedBundle: "the version's files do not make a version; suspend the model",
     InexactExplanation: "contributions do not add up to the answer; suspend the version",
     LedgerUnavailable: "the outcome is unknown; retry with the same Idempotency-Key",
+    IssuerUnreachable: "the issuer of tokens cannot be reached; nothing was recorded: retry",
     LedgerClosed: "nothing was recorded; retry",
     KeyUnavailable: "the master key at hand does not open it; tell whoever operates the service",
     StillReadable: "recorded, and the key is gone; retry with the same Idempotency-Key",

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from guarantee.ledger import Ledger
 from guarantee.store import StoreUnavailable
-from serving.auth import Issuer
+from serving.oidc import issuer_of
 from serving.settings import Settings
 
 # `bentoml serve` asks whether it may phone home, and remembers the answer, before it imports this
@@ -70,7 +70,7 @@ class Garant:
             StoreUnavailable: The log cannot be opened.
         """
         settings = Settings.read(os.environ)
-        Issuer.open(settings.home, luhn=settings.in_production)
+        issuer_of(settings)
         Ledger.open(settings.home).close()
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]

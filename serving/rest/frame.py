@@ -24,7 +24,8 @@ from serving.received import ReceivedRequest
 _bearer = HTTPBearer(
     auto_error=False,
     bearerFormat="JWT",
-    description="A token from `garant token --role ROLE`: one person in one role.",
+    description="One person in one role: a token of the issuer that is configured, or from "
+    "`garant token --role ROLE`.",
 )
 
 

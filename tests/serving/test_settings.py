@@ -46,8 +46,21 @@ def test_a_database_url_names_where_the_log_is_and_is_never_shown() -> None:
         {"GARANT_TOKEN_HOURS": "1.5"},
         {"GARANT_TOKEN_HOURS": "²"},
         {"GARANT_MASTER_KEY": "too short"},
+        {"GARANT_OIDC_ISSUER": "issuer.example", "GARANT_OIDC_AUDIENCE": "garant"},
+        {"GARANT_OIDC_ISSUER": "http://issuer.example", "GARANT_OIDC_AUDIENCE": "garant"},
+        {"GARANT_OIDC_ISSUER": "https://issuer.example/?realm", "GARANT_OIDC_AUDIENCE": "garant"},
+        {"GARANT_OIDC_ISSUER": "https://[", "GARANT_OIDC_AUDIENCE": "garant"},
     ],
 )
 def test_a_value_of_another_kind_stops_the_start(environ: dict[str, str]) -> None:
     with pytest.raises(InvalidSettings, match=next(iter(environ))):
         Settings.read(environ)
+
+
+def test_an_issuer_outside_is_configured_whole() -> None:
+    with pytest.raises(InvalidSettings, match="GARANT_OIDC_AUDIENCE is missing"):
+        Settings.read({"GARANT_OIDC_ISSUER": "https://issuer.example/realm"})
+    for alone in ("GARANT_OIDC_AUDIENCE", "GARANT_OIDC_ROLE_CLAIM"):
+        with pytest.raises(InvalidSettings, match="GARANT_OIDC_ISSUER is missing"):
+            Settings.read({alone: "garant"})
+    assert Settings.read({}).oidc is None
