@@ -1,5 +1,6 @@
 """`garant models`: train, register, propose, promote, stop, and score."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -30,7 +31,7 @@ from guarantee.records import RecordType
 from models.errors import ModelsError
 
 if TYPE_CHECKING:
-    from models.evaluation import Evaluation
+    from models.evaluation import Estimate, Evaluation, Undefined
     from models.registry import Registration
     from models.served import ServedModel
 
@@ -40,6 +41,12 @@ app = typer.Typer(
 
 NameArgument = Annotated[str, typer.Argument(help="The model's name.")]
 _OURS = (ModelsError,)
+# Names that a line tells; where there are more, it says how many.
+_NAMED = 5
+
+
+class UnwritableFile(ModelsError):
+    """A file cannot be written there; the message says why."""
 
 
 class NotACard(ModelsError):
@@ -91,15 +98,14 @@ def train(
 
 
 def _card(path: Path, name: str) -> Card:
+    from models.admission import problems_of_card
+
     try:
         card = Card.model_validate_json(path.read_bytes())
     except OSError as cause:
         raise NotACard(f"{path}: {cause.strerror}") from cause
     except ValidationError as cause:
-        lines = [
-            f"  {'.'.join(map(str, error['loc'])) or 'the whole'}: {error['msg']}"
-            for error in cause.errors(include_url=False, include_context=False, include_input=False)
-        ]
+        lines = [f"  {problem}" for problem in problems_of_card(cause)]
         raise NotACard("\n".join([f"{path} is not a card:", *lines])) from cause
     if card.name != name:
         raise NotACard(f"{path} is the card of {card.name}, not of {name}")
@@ -177,7 +183,11 @@ def list_(home: HomeOption = DEFAULT_HOME) -> None:
             )
         out.print(table)
         for name in lagging_aliases(at, ledger):
-            typer.echo(f"Finding: MLflow's alias of {name} is not what the log promoted.", err=True)
+            typer.echo(
+                f"Finding: MLflow's alias of {name} is not what the log promoted; "
+                "`garant models check` says more.",
+                err=True,
+            )
 
 
 def _serving(ledger: Ledger) -> dict[str, dict[str, str]]:
@@ -194,6 +204,10 @@ def show(
     name: NameArgument,
     version: Annotated[str | None, typer.Option(help="The latest by default.")] = None,
     lang: Annotated[str, typer.Option(help="fr or en.")] = "en",
+    html: Annotated[
+        Path | None,
+        typer.Option(help="Write its whole evaluation there: one page, in French and English."),
+    ] = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Show a version's card and measured figures."""
@@ -203,7 +217,9 @@ def show(
         raise typer.BadParameter("lang is fr or en")
     with refusing(_OURS):
         check_log(home)
-        registration, card, figures = _version_files(home, name, version)
+        registration, card, figures, page = _version_files(home, name, version)
+        if html is not None:
+            _write(html, page)
     language = Language(lang)
     table = Table(show_header=False, title=card.title.in_language(language))
     for row in ("intended_use", "population", "not_for", "provenance", "limits"):
@@ -218,12 +234,21 @@ def show(
     # Not in the table, which would cut it.
     typer.echo(f"digest {registration.digest}")
     _print_figures(name, figures)
+    if html is not None:
+        typer.echo(f"{html}: the evaluation, for a browser")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as cause:
+        raise UnwritableFile(f"{path} cannot be written: {cause.strerror}") from cause
 
 
 def _version_files(
     home: Home, name: str, version: str | None
-) -> "tuple[Registration, Card, Evaluation]":
-    """A registered version, its card and its figures; the latest version by default."""
+) -> "tuple[Registration, Card, Evaluation, str]":
+    """A registered version, its card, figures and page; the latest version by default."""
     import tempfile
 
     from models import bundle, registry
@@ -231,25 +256,40 @@ def _version_files(
     with tempfile.TemporaryDirectory() as scratch:
         registration = registry.registration(home, name, version)
         folder = registry.fetch(home, registration, Path(scratch))
-        return registration, bundle.read_card(folder), bundle.read_evaluation(folder)
+        return (
+            registration,
+            bundle.read_card(folder),
+            bundle.read_evaluation(folder),
+            bundle.read_page(folder),
+        )
+
+
+def _told(figure: "Estimate | Undefined | None") -> str:
+    if figure is None:
+        return ""
+    if hasattr(figure, "reason"):
+        return f"undefined: {figure.reason}"
+    return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"
 
 
 def _print_figures(name: str, evaluation: "Evaluation") -> None:
-    from models.evaluation import Estimate, Judged
+    from models.evaluation import HEADLINES, Estimate, Judged
 
+    designs = (evaluation, evaluation.by_site, evaluation.forward)
     table = Table(
         "figure",
-        "value",
-        "95 % interval",
-        title=f"{name}, {evaluation.folds}-fold cross-validation",
+        f"{evaluation.folds}-fold cross-validation",
+        "hospitals never seen",
+        "later cases",
+        title=f"{name}, each figure with its 95 % interval",
     )
-    for figure in ("accuracy", "balanced_accuracy", "top_3", "log_loss", "calibration_error"):
-        estimate = getattr(evaluation, figure)
-        if isinstance(estimate, Estimate):
-            interval = f"{estimate.low:.3f} to {estimate.high:.3f}"
-            table.add_row(figure.replace("_", " "), f"{estimate.value:.3f}", interval)
-        else:
-            table.add_row(figure.replace("_", " "), "undefined", estimate.reason)
+    table.add_row(
+        "cases",
+        *(f"{one.cases}" if isinstance(one, Judged) else one.reason for one in designs),
+    )
+    for figure in HEADLINES:
+        told = [getattr(one, figure) if isinstance(one, Judged) else None for one in designs]
+        table.add_row(figure.replace("_", " "), *map(_told, told))
     out.print(table)
     if isinstance(evaluation.by_site, Judged):
         sites = Table(
@@ -309,6 +349,45 @@ def promote(
 
 
 @app.command(
+    epilog="Example: garant models rollback tumour-origin --reason 'worse on metastases' --token $T"
+)
+def rollback(
+    context: typer.Context,
+    name: NameArgument,
+    token: TokenOption,
+    reason: Annotated[str, typer.Option(help="Why; it is recorded.")],
+    version: Annotated[
+        str | None,
+        typer.Option(help="One that answered before; by default the last that did."),
+    ] = None,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Let an approved version that answered before answer again."""
+    from models.promotion import roll_back
+
+    at = home
+    with refusing(_OURS), acting(context, home, token) as (ledger, actor):
+        recorded = roll_back(at, ledger, actor, name=name, reason=reason, version=version)
+        suspended = versions.standing(ledger, name).suspension is not None
+    answers = "would answer, but the model is suspended" if suspended else "answers again"
+    typer.echo(f"Record {recorded.id}: {name} {recorded.header.model_version} {answers}.")
+
+
+@app.command(epilog="Example: garant models check")
+def check(home: HomeOption = DEFAULT_HOME) -> None:
+    """Hold MLflow and the shelf against the log: exit 0 nothing found, 1 something was."""
+    from models.promotion import findings
+
+    with refusing(_OURS), opened(home) as ledger:
+        found = findings(home, ledger)
+    for finding in found:
+        typer.echo(f"Finding: {finding}")
+    if found:
+        raise typer.Exit(1)
+    typer.echo("MLflow and the shelf are as the log says.")
+
+
+@app.command(
     epilog="Example: garant models suspend tumour-origin-microarray --reason drift --token $TOKEN"
 )
 def suspend(
@@ -360,7 +439,8 @@ def history(
         datetime | None,
         typer.Option(
             formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"],
-            help="Which version could answer then; UTC where no zone is given.",
+            help="Which version could answer at that moment; UTC where no zone is given, and the "
+            "day's first moment where no time is.",
         ),
     ] = None,
     home: HomeOption = DEFAULT_HOME,
@@ -369,9 +449,9 @@ def history(
     with refusing(_OURS), opened(home) as ledger:
         reigns = versions.history(ledger, name)
     if at is None:
-        table = Table("from (UTC)", "record", "answers")
+        table = Table("from (UTC)", "record", "answers", "reason")
         for reign in reigns:
-            table.add_row(_utc(reign.at), reign.event, reign.version or "none")
+            table.add_row(_utc(reign.at), reign.event, reign.version or "none", reign.reason or "")
         out.print(table)
         return
     moment = at if at.tzinfo else at.replace(tzinfo=UTC)
@@ -431,11 +511,23 @@ def score(
         "not for care.",
     )
     if scored.missing:
-        most = max(scored.missing, key=lambda feature: scored.missing[feature])
-        typer.echo(
-            f"{len(scored.missing)} features are missing in some rows; most often {most}, "
-            f"in {scored.missing[most]}.",
-        )
+        absent = [name for name, rows in scored.missing.items() if rows == scored.cases]
+        some = {name: rows for name, rows in scored.missing.items() if rows < scored.cases}
+        if absent:
+            typer.echo(f"Missing in every row: {_some(absent)}.")
+        if some:
+            most = max(some, key=lambda feature: some[feature])
+            typer.echo(
+                f"Missing in some rows: {_some(sorted(some))}; most often {most}, in {some[most]}."
+            )
+    if scored.passed_over:
+        typer.echo(f"Not read, since the model knows no such feature: {_some(scored.passed_over)}.")
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_NAMED])
+    more = len(names) - _NAMED
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def _evaluated(home: Home, ledger: Ledger, name: str, version: str | None) -> "ServedModel":

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mlflow import MlflowClient
 from typer.testing import CliRunner, Result
 
 from guarantee import college
@@ -15,6 +16,7 @@ from guarantee.home import Home
 from guarantee.identity import Caller, Profession, Role
 from guarantee.ledger import Ledger
 from guarantee.records import RecordType
+from models import registry
 from models.cohorts import Cohort
 from models.commands import app
 from models.registry import Registration
@@ -65,7 +67,7 @@ def test_every_command_shows_an_example() -> None:
         name or (command.callback.__name__ if command.callback else "")
         for name, command in zip(names, app.registered_commands, strict=True)
     ]
-    assert len(named) == 11
+    assert len(named) == 13
     for name in named:
         shown = runner.invoke(app, [name, "--help"])
         assert shown.exit_code == 0, name
@@ -95,6 +97,12 @@ def test_a_model_of_ones_own_is_trained_on_a_file_and_registered(
     shown = said(house, "show", "own-model", "--lang", "fr")
     assert "Recherche" in shown
     assert "mots" in shown
+    page = tmp_path / "page.html"
+    assert "page.html" in said(house, "show", "own-model", "--html", str(page))
+    assert page.read_text().startswith("<!doctype html>")
+    refused = run(house, "show", "own-model", "--html", str(tmp_path / "absent" / "page.html"))
+    assert refused.exit_code == 1
+    assert "cannot be written" in refused.output
     assert Card.model_validate_json(said(house, "card", "own-model")).name == "own-model"
 
 
@@ -140,6 +148,8 @@ def test_a_version_is_proposed_promoted_suspended_resumed_and_its_history_told(
     assert run(house, "resume", NAME, "--reason", "ok", "--token", "monitor").exit_code == 1
     said(house, "resume", NAME, "--reason", "checked", "--token", "college")
     shown = said(house, "history", NAME)
+    assert "drift" in shown
+    assert "checked" in shown
     assert [shown.count(word) for word in ("ModelPromoted", "ModelSuspended", "ModelResumed")] == [
         1,
         1,
@@ -149,10 +159,13 @@ def test_a_version_is_proposed_promoted_suspended_resumed_and_its_history_told(
     assert said(house, "history", NAME, "--at", "2999-01-01T00:00:00+00:00").strip() == "1"
 
     source, target = tmp_path / "in.csv", tmp_path / "out.csv"
-    source.write_text("id,gene 0,gene 1\na,8,5\nb,5,\n")
+    source.write_text("id,study,gene 0,gene 1,hsa-mir-7\na,x,8,5,1\nb,y,5,,2\n")
     score = ["score", NAME, "--input", str(source), "--output", str(target)]
     shown = said(house, *score, "--token", "data_scientist")
     assert "not for care" in shown.replace("\n", " ")
+    assert "Missing in every row: gene 2, gene 3, gene 4, gene 5.\n" in shown
+    assert "Missing in some rows: gene 1; most often gene 1, in 1.\n" in shown
+    assert "no such feature: study, hsa-mir-7.\n" in shown
     assert len(target.read_text().splitlines()) == 3
     with Ledger.open(house) as ledger:
         (record,) = ledger.latest(RecordType.COHORT_SCORED, model=NAME, count=10)
@@ -171,6 +184,23 @@ def test_a_version_is_proposed_promoted_suspended_resumed_and_its_history_told(
         assert refused.exit_code == 1, wrong
         assert "UnwritableOutput" in refused.output
     assert source.read_text() == "id,gene 0,gene 1\na,8,5\n"
+
+
+def test_what_is_checked_and_rolled_back_is_said(house: Home) -> None:
+    said(house, "register", NAME, "--token", "data_scientist")
+    approve(house)
+    said(house, "promote", NAME, "--version", "1", "--token", "data_scientist")
+    assert "as the log says" in said(house, "check")
+    back = ["rollback", NAME, "--reason", "worse", "--token", "data_scientist"]
+    refused = run(house, *back)
+    assert refused.exit_code == 1
+    assert "NothingEarlier" in refused.output
+    client = MlflowClient(registry.tracking_uri(house), registry.tracking_uri(house))
+    client.delete_registered_model_alias(NAME, registry.PROMOTED)
+    found = run(house, "check")
+    assert found.exit_code == 1
+    assert "Finding: three-origins: MLflow's alias" in found.output
+    assert "garant models check" in run(house, "list").output
 
 
 def test_an_unknown_model_is_refused_in_one_line(house: Home) -> None:
