@@ -33,20 +33,6 @@ class NoKnownFeature(ModelsError):
     """A profile gives no value at all; the remedy is to send at least one feature."""
 
 
-class LackingFeatures(ModelsError):
-    """A profile lacks features without which the model does not answer.
-
-    Attributes:
-        names: Of those features.
-    """
-
-    def __init__(self, names: tuple[str, ...]) -> None:
-        self.names = names
-        super().__init__(
-            f"{', '.join(names)}: this model does not answer without; send a value for each"
-        )
-
-
 def _printable(name: str) -> str:
     shown = "".join(sign if sign.isprintable() else "?" for sign in name[:80])
     return shown if len(name) <= 80 else f"{shown}…"
@@ -85,7 +71,7 @@ class Feature(BaseModel):
         words: What a clinician calls it; its name where there are none.
         unit_words: The unit in words, where it has no sign that all read alike.
         codes: What its values stand for; any other value is refused.
-        required: Without it there is no answer, and evaluation abstains.
+        required: Without it the model abstains.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -197,10 +183,11 @@ class FeatureContract(BaseModel):
     def vector(self, features: Mapping[str, object]) -> Profile:
         """The features as the model reads them; those left out are missing, not zero.
 
+        A profile that lacks required features is made all the same, and names them.
+
         Raises:
             InvalidFeature: A feature is unknown, not a finite number, or impossible.
             NoKnownFeature: No feature is given.
-            LackingFeatures: A required feature is not given.
         """
         if not features:
             raise NoKnownFeature("no feature is given; send at least one by its name")
@@ -213,15 +200,10 @@ class FeatureContract(BaseModel):
                     name, "is not a feature of this model; see the names in its contract"
                 )
             values[place] = _number(name, value)
-        profile = self.profile(values)
-        if profile.lacking:
-            raise LackingFeatures(profile.lacking)
-        return profile
+        return self.profile(values)
 
     def profile(self, values: NDArray[np.float64]) -> Profile:
         """A row of numbers, (n_features,), NaN where missing, as a profile.
-
-        One that lacks required features is made all the same, and names them.
 
         Raises:
             InvalidFeature: A value is infinite, too large, or impossible.

@@ -141,6 +141,7 @@ class ServedModel:
             flags=self.flags(profile),
             profile=profile,
             features=self.contract.names,
+            abstention=Abstention.TOO_FEW_FEATURES if profile.lacking else None,
         )
 
     def flags(self, profile: Profile) -> tuple[Flag, ...]:

@@ -50,7 +50,7 @@ from guarantee.store import StillReadable, StoreUnavailable
 from guarantee.vault import KeyUnavailable
 from guarantee.wording import in_words
 from models.bundle import DigestMismatch, MalformedBundle
-from models.contract import InvalidFeature, LackingFeatures, NoKnownFeature
+from models.contract import InvalidFeature, NoKnownFeature
 from models.errors import ModelsError
 from models.explanation import InexactExplanation
 from models.shelf import NotOnTheShelf
@@ -136,7 +136,6 @@ _TABLE: Final[dict[type[Exception], tuple[HTTPStatus, str]]] = {
     BodyMissing: (HTTPStatus.GONE, "The vault no longer holds it"),
     InvalidFeature: (HTTPStatus.UNPROCESSABLE_ENTITY, "A feature cannot be taken"),
     NoKnownFeature: (HTTPStatus.UNPROCESSABLE_ENTITY, "No feature is given"),
-    LackingFeatures: (HTTPStatus.UNPROCESSABLE_ENTITY, "A feature that is needed is not given"),
     InvalidDecision: (HTTPStatus.UNPROCESSABLE_ENTITY, "The decision cannot stand so"),
     UnacceptedField: (HTTPStatus.UNPROCESSABLE_ENTITY, "A field cannot be taken"),
     RequestConflict: (HTTPStatus.UNPROCESSABLE_ENTITY, "Idempotency key used before"),
@@ -239,11 +238,6 @@ async def _refused(_: Request, error: Exception) -> JSONResponse:
         fields = [FieldProblem(field="died", detail=str(error))]
     elif isinstance(error, PurposeMissing):
         fields = [FieldProblem(field="purpose", detail=str(error))]
-    elif isinstance(error, LackingFeatures):
-        fields = [
-            FieldProblem(field=f"features.{name}", detail="is needed; send a value")
-            for name in error.names
-        ]
     elif isinstance(error, NoKnownFeature):
         fields = [FieldProblem(field="features", detail=str(error))]
     detail = next((words for kind, words in _REMEDY.items() if isinstance(error, kind)), str(error))

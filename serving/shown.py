@@ -8,7 +8,7 @@ import numpy as np
 
 from guarantee import dossier, versions
 from guarantee.bodies import Answer, DecisionSigned, InferenceMade, WhatIfMade
-from guarantee.card import Card, Mode
+from guarantee.card import Mode
 from guarantee.dossier import DossierView, Event
 from guarantee.logged import Recorded
 from guarantee.records import unpack_floats
@@ -122,13 +122,14 @@ def _given(house: House, view: DossierView, registered: RegisteredVersion) -> In
     card = registered.card
     header = view.events[0].recorded.header
     shown = view.inference
+    version = house.versions.get(registered) if shown else None
     receipt = house.ledger.receipt(view.id)
     return InferenceGiven(
         inference_id=view.id,
         model=_named(registered),
-        prediction=prediction(card, shown.answer) if shown else None,
-        explanation=explanation(house.versions.get(registered), shown.profile, shown.answer)
-        if shown
+        prediction=prediction(version, shown.answer) if shown and version else None,
+        explanation=explanation(version, shown.profile, shown.answer)
+        if shown and version
         else None,
         flags=shown.answer.flags if shown else None,
         missing_features=shown.answer.missing_features if shown else None,
@@ -152,8 +153,9 @@ def _named(registered: RegisteredVersion) -> ModelNamed:
     )
 
 
-def prediction(card: Card, answer: Answer) -> Prediction:
+def prediction(version: ServedModel, answer: Answer) -> Prediction:
     """A recorded answer in the card's words, or why the model gives none."""
+    card = version.card
     ranked = sorted(
         zip(card.labels, unpack_floats(answer.probabilities), strict=True),
         # Equals stay in the card's order.
@@ -165,14 +167,23 @@ def prediction(card: Card, answer: Answer) -> Prediction:
         words=label.words if label else None,
         codes=label.codes if label else (),
         probability=answer.probability if label else None,
-        abstention=AbstentionGiven(reason=answer.abstention, words=answer.abstention.words)
-        if answer.abstention
-        else None,
+        abstention=_abstention(version, answer),
         prediction_set=answer.prediction_set,
         ranking=tuple(
             Ranked(label=one.id, words=one.words, probability=probability)
             for one, probability in ranked
         ),
+    )
+
+
+def _abstention(version: ServedModel, answer: Answer) -> AbstentionGiven | None:
+    if answer.abstention is None:
+        return None
+    required = {one.name for one in version.contract.features if one.required}
+    return AbstentionGiven(
+        reason=answer.abstention,
+        words=answer.abstention.words,
+        needed=tuple(name for name in answer.missing_features if name in required),
     )
 
 
@@ -274,7 +285,7 @@ def _simulation(
 
 def _simulated(version: ServedModel, profile: str, answer: Answer) -> Simulated:
     return Simulated(
-        prediction=prediction(version.card, answer),
+        prediction=prediction(version, answer),
         explanation=explanation(version, profile, answer),
         flags=answer.flags,
         missing_features=answer.missing_features,

@@ -156,6 +156,9 @@ class AbstentionGiven(Given):
 
     reason: Abstention
     words: Text
+    needed: tuple[str, ...] = Field(
+        description="The features that it needs and was not given: send these, and ask again"
+    )
 
 
 class Prediction(Given):

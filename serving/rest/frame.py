@@ -190,6 +190,7 @@ REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
         403: "Not for this role",
         404: "No such thing",
         409: "Out of order: the detail names the step that is missing",
+        410: "The patient's records were erased",
         422: "A field cannot be taken: the detail names it, never its value",
         503: "Suspended, or the ledger cannot write",
     }.items()

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from guarantee.abstention import Abstention
 from guarantee.card import Card
 from models import bundle, heart_disease, recipes
 from models.cohorts import Cohort, CohortUnavailable
-from models.contract import InvalidFeature, LackingFeatures
+from models.contract import InvalidFeature
 from models.evaluation import Estimate, Judged
 from models.scikit import Scikit
 from models.served import Flag, ServedModel
@@ -110,18 +111,16 @@ def test_risk_rises_with_what_medicine_says_it_rises_with(heart: ServedModel) ->
 
 
 @pytest.mark.parametrize("name", ["age", "sex", "cp", "thalach", "exang", "oldpeak"])
-def test_without_the_least_set_of_features_there_is_no_answer(
+def test_without_the_least_set_of_features_the_model_abstains(
     heart: ServedModel, name: str
 ) -> None:
     lacking = {feature: value for feature, value in PATIENT.items() if feature != name}
-    with pytest.raises(LackingFeatures) as refusal:
-        heart.contract.vector(lacking)
-    assert refusal.value.names == (name,)
-    values = np.array([lacking.get(feature, np.nan) for feature in heart.contract.names])
-    profile = heart.contract.profile(values)
+    profile = heart.contract.vector(lacking)
     assert profile.lacking == (name,)
-    # A file is scored all the same, and says so.
-    assert Flag.ABSTAINED in heart.flags(profile)
+    answer = heart.answer(profile)
+    assert answer.abstention is Abstention.TOO_FEW_FEATURES
+    assert Flag.ABSTAINED in answer.flags
+    assert heart.answer(heart.contract.vector(PATIENT)).abstention is None
 
 
 def test_a_value_that_is_no_code_or_comes_in_another_unit_is_refused(heart: ServedModel) -> None:

@@ -7,8 +7,8 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Container, Iterator
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from guarantee.ledger import Ledger
 from guarantee.pseudonyms import Actor
 from guarantee.verify import verify_home
 from models import bundle, shelf
+from models.contract import FeatureContract
 from models.training import Parameters, train
 from serving.auth import Issuer
 from tests.guarantee.clinic import patient
@@ -59,9 +60,26 @@ def establish(home: Home, folder: Path) -> None:
         promoted(home, folder, card)
 
 
-def promoted(home: Home, folder: Path, card: Card, *, version: str = "1", rounds: int = 10) -> None:
-    """One more version in the home, trained, registered, approved, laid out and promoted."""
-    training = train(cohort_of(LABELS), card, Parameters(rounds=rounds, threads=1))
+def promoted(
+    home: Home,
+    folder: Path,
+    card: Card,
+    *,
+    version: str = "1",
+    rounds: int = 10,
+    required: Container[str] = (),
+) -> None:
+    """One more version in the home, trained, registered, approved, laid out and promoted.
+
+    It abstains without the required features.
+    """
+    cohort = cohort_of(LABELS)
+    features = tuple(
+        one.model_copy(update={"required": one.name in required})
+        for one in cohort.contract.features
+    )
+    cohort = replace(cohort, contract=FeatureContract(features=features))
+    training = train(cohort, card, Parameters(rounds=rounds, threads=1))
     files = folder / f"{card.name}-{version}"
     digest = bundle.write(training.bundle, files)
     with Ledger.open(home) as ledger:

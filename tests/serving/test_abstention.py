@@ -1,6 +1,9 @@
 """Where the model does not know: an answer of its own, over HTTP, against a real service."""
 
+import json
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,7 +19,17 @@ from guarantee.records import pack_floats
 from models.served import Flag
 from serving.house import LoadedVersions
 from serving.inference import PLATFORM, recordable
-from tests.serving.conftest import FEATURES, MODEL, Service, check_ledger, informed
+from tests.models.conftest import card_of
+from tests.serving.conftest import (
+    FEATURES,
+    LABELS,
+    MODEL,
+    Service,
+    asked,
+    check_ledger,
+    informed,
+    promoted,
+)
 from tests.serving.test_rest import problem
 
 
@@ -54,7 +67,9 @@ def abstained(
     return recorded.id, answer.label
 
 
-def states(shown: dict[str, Any], reason: Abstention, likeliest: str) -> None:
+def states(
+    shown: dict[str, Any], reason: Abstention, likeliest: str, *, needed: Sequence[str] = ()
+) -> None:
     """That it says that the model abstained, and why, and names no label as if it stood."""
     prediction = shown["prediction"]
     assert prediction["label"] is None
@@ -64,6 +79,7 @@ def states(shown: dict[str, Any], reason: Abstention, likeliest: str) -> None:
     assert prediction["abstention"] == {
         "reason": reason,
         "words": {"fr": reason.words.fr, "en": reason.words.en},
+        "needed": list(needed),
     }
     assert prediction["abstention"]["words"]["fr"].startswith("Le modèle s’abstient")
     assert prediction["ranking"][0]["label"] == likeliest
@@ -134,3 +150,35 @@ def test_a_patient_is_told_that_the_model_abstained(
     with service.client(Role.DPO) as dpo:
         report = dpo.post(f"/v1/patients/{pseudonym}/access", json={}).json()
     assert report["dossiers"][0]["answer"] == {"fr": reason.words.fr, "en": reason.words.en}
+
+
+def test_without_the_features_that_it_needs_a_model_abstains_and_says_which(
+    service: Service, clinician: httpx.Client, tmp_path: Path
+) -> None:
+    card = card_of(LABELS, "three-needing")
+    promoted(service.home, tmp_path, card, required=("gene 0", "gene 2"))
+    features = {name: value for name, value in FEATURES.items() if name != "gene 2"}
+    answer = asked(clinician, card.name, features)
+    likeliest = answer["explanation"]["label"]
+    states(answer, Abstention.TOO_FEW_FEATURES, likeliest, needed=["gene 2"])
+    assert json.loads(answer["receipt"]["header"])["outcome"] == "abstained"
+    assert answer["missing_features"] == ["gene 2"]
+    path = f"/v1/inferences/{answer['inference_id']}"
+    assert clinician.post(f"{path}/replay").json()["identical"] is True
+    refused = problem(clinician.post(f"{path}/decision", json={"decision": "accepted"}), 422)
+    assert "nothing to accept" in refused["detail"]
+
+    # Given them, it answers: beside the abstention, as a simulation, or as an inference.
+    whole = {"features": {"gene 2": FEATURES["gene 2"]}}
+    simulated = clinician.post(f"{path}/what-if", json=whole).json()
+    assert simulated["before"]["prediction"]["abstention"]["needed"] == ["gene 2"]
+    assert simulated["after"]["prediction"]["abstention"] is None
+    inference = asked(clinician, card.name)
+    assert simulated["after"]["prediction"] == inference["prediction"]
+    assert inference["prediction"]["label"]
+    lacking = {"removed": ["gene 0"]}
+    path = f"/v1/inferences/{inference['inference_id']}/what-if"
+    abstains = clinician.post(path, json=lacking).json()["after"]["prediction"]
+    assert abstains["label"] is None
+    assert abstains["abstention"]["needed"] == ["gene 0"]
+    check_ledger(service.home)

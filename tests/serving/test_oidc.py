@@ -284,6 +284,7 @@ def garant(*command: str, **environment: str) -> "subprocess.CompletedProcess[st
     )
 
 
+@pytest.mark.slow
 def test_the_main_job_is_done_under_an_issuer_outside_and_under_it_alone(
     home: Home, tmp_path: Path, provider: OutsideProvider
 ) -> None:

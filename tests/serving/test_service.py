@@ -280,6 +280,7 @@ def test_the_openapi_describes_every_call_of_the_contract(service: Service) -> N
         ("GET", "/v1/inferences/{inference_id}"),
         ("GET", "/v1/inferences/{inference_id}/receipt"),
         ("POST", "/v1/inferences/{inference_id}/replay"),
+        ("POST", "/v1/inferences/{inference_id}/what-if"),
         ("POST", "/v1/inferences/{inference_id}/first-read"),
         ("POST", "/v1/inferences/{inference_id}/decision"),
         ("POST", "/v1/inferences/{inference_id}/told"),
