@@ -511,6 +511,7 @@ class KeyGround(StrEnum):
 class KeyWithdrawn(Body):
     """One member's word that the key of the header's subject is lost; two are needed."""
 
+    thumbprint: str = Field(pattern=r"^[A-Za-z0-9_-]{43}$")
     ground: KeyGround
 
 

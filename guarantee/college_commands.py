@@ -11,7 +11,6 @@ import typer
 from rich.table import Table
 
 from guarantee import college, review
-from guarantee.appending import Request
 from guarantee.bodies import Concern, Opinion
 from guarantee.commands import DEFAULT_HOME, HomeOption, TokenOption, acting, opened, out, refusing
 from guarantee.draw import DAYS_TO_DRAW, SECRET_BYTES, SampleRefused
@@ -135,10 +134,9 @@ def announce(
                 body: dict[str, Any] = {"rate": rate, "secret_sha256": digest}
                 body |= {"model": model} if model is not None else {}
                 body |= {"signature": signature} if signature is not None else {}
-                answer = Remote(service, token).post("/v1/college/draws", body, once=digest)
+                answer = Remote(service, token).post("/v1/college/draws", body)
                 return str(answer["record_id"]), int(answer["index"])
             with acting(context, home, token) as (ledger, actor):
-                asked = json.dumps([rate, model, digest]).encode()
                 recorded = review.announce(
                     ledger,
                     actor,
@@ -146,9 +144,6 @@ def announce(
                     model=model,
                     secret_sha256=digest,
                     signature=signature,
-                    request=Request(
-                        actor=actor.pseudonym, route="announce", key=digest, content=asked
-                    ),
                 )
             return recorded.id, recorded.index
 

@@ -223,7 +223,10 @@ def withdraw(
             ).id
 
     with refusing():
-        meant = {"type": RecordType.KEY_WITHDRAWN, "body": {"ground": ground}}
+        meant = {
+            "type": RecordType.KEY_WITHDRAWN,
+            "body": {"thumbprint": thumbprint, "ground": ground},
+        }
         recorded = signing(key, act, meant=meant)
     typer.echo(f"withdrawn: record {recorded}")
 

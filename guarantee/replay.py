@@ -18,6 +18,7 @@ from guarantee.bodies import (
     DrawAbandoned,
     DrawAnnounced,
     KeyRegistered,
+    KeyWithdrawn,
     LogOpened,
     MemberAppointed,
     ModelApproved,
@@ -95,7 +96,8 @@ class Replayed:
         people: The first record that names each person, by the pseudonym of who acted or is
             concerned.
         abandoned: The `DrawAbandoned` of each announcement that has one.
-        lowered: Decisions without the key that their actor had.
+        lowered: The first decision without the key that its actor had, and how many there are.
+        unsigned: How many votes on each version that waits no key signed.
     """
 
     state: Remembered = field(default_factory=Remembered)
@@ -113,7 +115,8 @@ class Replayed:
     samples: dict[str, tuple[str, int, SampleDrawn]] = field(default_factory=dict)
     abandoned: dict[str, str] = field(default_factory=dict)
     founding: Founding = field(default_factory=Founding)
-    lowered: list[str] = field(default_factory=list)
+    lowered: tuple[str, int] = ("", 0)
+    unsigned: dict[str, int] = field(default_factory=dict)
     latest: int = 0
 
 
@@ -148,7 +151,7 @@ def replay(source: Source, tree: Rebuilt, report: Report, progress: Progress) ->
         except ProtocolError as error:
             replayed.order.append(Finding(problem=str(error), record=header.id, index=entry.place))
         replayed.founding.add(header)
-        _check_level(header, replayed)
+        _check_level(header, entry.place, replayed, report)
         # 3.
         if (header.commitment is None) == (header.type in SEALED_TYPES):
             report.found(
@@ -231,20 +234,33 @@ def _row_of(header: Header) -> Row:
     return Row(header.id, header.type, header.dossier, header.model)
 
 
-def _check_level(header: Header, replayed: Replayed) -> None:
+def _check_level(header: Header, index: int, replayed: Replayed, report: Report) -> None:
+    """Take note of what was not signed with people's own keys, though nothing says it had to be."""
     if header.type is RecordType.DECISION_SIGNED and header.key is None:
         holder = replayed.state.get(KeyHolder, header.actor)
         if holder is not None and holder.step is KeyStep.REGISTERED:
-            replayed.lowered.append(header.id)
+            first, count = replayed.lowered
+            replayed.lowered = first or header.id, count + 1
+    elif header.type is RecordType.VOTE_CAST and header.key is None:
+        version = version_key(header.model or "", header.model_version or "")
+        replayed.unsigned[version] = replayed.unsigned.get(version, 0) + 1
+    elif header.type is RecordType.MODEL_APPROVED:
+        version = version_key(header.model or "", header.model_version or "")
+        if count := replayed.unsigned.pop(version, 0):
+            report.remark(
+                f"record {header.id}, index {index}: {version} was approved with {count} votes "
+                "that rest on a token alone, signed by no key"
+            )
 
 
 def _remark_people(replayed: Replayed, report: Report) -> None:
     if (founded := replayed.founding.words) is not None:
         report.remark(founded)
-    if replayed.lowered:
+    first, count = replayed.lowered
+    if count:
         report.remark(
-            f"{len(replayed.lowered)} decisions are attested by the issuer alone, although their "
-            f"clinicians had keys of their own; the first is {replayed.lowered[0]}"
+            f"{count} decisions are attested by the issuer alone, although their clinicians had "
+            f"keys of their own; the first is {first}"
         )
     for announcement, record in replayed.abandoned.items():
         report.remark(
@@ -329,6 +345,10 @@ def _contradiction(
             replayed.opened.append(Opened(index, body))
         case KeyRegistered():
             return _key_contradiction(header, body, index, replayed, report)
+        case KeyWithdrawn():
+            lost = replayed.holders.get(header.follows[0]) if header.follows else None
+            if lost is None or lost.thumbprint != body.thumbprint:
+                return "the body names another key than the registration that it follows"
         case DrawAnnounced() | SampleDrawn() | CaseReviewed():
             return _college_contradiction(header, body, index, replayed)
         case DrawAbandoned():

@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import ValidationError
 
@@ -133,7 +133,8 @@ def announce(
 ) -> Recorded:
     """Announce a draw before anyone can know which cases it takes.
 
-    Its frame starts where the last draw of it ended, and ends with the announcement.
+    Its frame starts where the last draw of it ended, and ends with the announcement. Asked again in
+    the same words while it stands open, it is not recorded again.
 
     Args:
         rate: The share of each stratum, as "1/20".
@@ -163,9 +164,8 @@ def announce(
         raise SampleRefused(
             f"{fields}: a rate reads 1/20 and is at most 1/1, a SHA-256 is 64 hexadecimal digits"
         ) from error
-    for earlier in ledger.latest(RecordType.DRAW_ANNOUNCED, count=100_000):
-        if ledger.open_as(earlier, DrawAnnounced).secret_sha256 == secret_sha256:
-            raise SampleRefused("this secret was announced before: make a new one for each draw")
+    if (before := _announced_before(ledger, actor, announced)) is not None:
+        return before
     draft = Draft(
         type=RecordType.DRAW_ANNOUNCED,
         actor=actor,
@@ -175,6 +175,24 @@ def announce(
         model=model,
     )
     return ledger.record(signed(ledger, draft, signature), request)
+
+
+def _announced_before(ledger: Ledger, actor: Actor, announced: DrawAnnounced) -> Recorded | None:
+    """The same announcement by the same member, which stands open: a lost reply, asked again."""
+    for earlier in ledger.latest(RecordType.DRAW_ANNOUNCED, count=100_000):
+        body = ledger.open_as(earlier, DrawAnnounced)
+        if body.secret_sha256 != announced.secret_sha256:
+            continue
+        standing = ledger.get(Draw, earlier.id)
+        if standing != Draw(
+            step=DrawStep.ANNOUNCED,
+            announcer=actor.pseudonym,
+            announced_at=earlier.header.time,
+            model=announced.model,
+        ) or (body.rate != announced.rate):
+            raise SampleRefused("this secret was announced before: make a new one for each draw")
+        return replace(earlier, repeated=True)
+    return None
 
 
 def abandon(

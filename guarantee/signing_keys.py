@@ -160,7 +160,7 @@ def withdraw_key(
         type=RecordType.KEY_WITHDRAWN,
         actor=actor,
         outcome="withdrawn",
-        body=KeyWithdrawn(ground=ground),
+        body=KeyWithdrawn(thumbprint=thumbprint, ground=ground),
         follows=(holder.registration,),
         subject=known.holder,
     )

@@ -14,6 +14,7 @@ from guarantee.bodies import (
     DecisionSigned,
     KeyGround,
     KeyRegistered,
+    KeyWithdrawn,
     MemberAppointed,
     Opinion,
     Purpose,
@@ -33,6 +34,7 @@ from guarantee.signing_keys import (
     SignatureNeeded,
     key_payload,
     register_key,
+    signed,
     statement_of,
     withdraw_key,
 )
@@ -270,6 +272,7 @@ def test_a_college_founded_without_keys_is_remarked_and_shown(tmp_path: Path) ->
     founded.ledger.close()
     report = verify_home(founded.home)
     assert status.founded in report.remarks
+    assert [one for one in report.remarks if "approved with 3 votes that rest on a token" in one]
 
 
 def test_a_college_whose_founders_had_keys_is_not_remarked(empty_home: Home) -> None:
@@ -477,6 +480,29 @@ def test_a_key_registered_as_if_none_stood_is_refused_by_the_protocol(forged: Fo
     with pytest.raises(StepMissing):
         ledger.record(_registration(ledger, actor, new_key(), (forged.decided.id, "x", "y")))
     forged.clinic.ledger.close()
+
+
+def test_a_withdrawal_that_names_another_key_than_it_follows_is_found(forged: Forged) -> None:
+    """What a member signs names the key that they were told of, whichever record it follows."""
+    clinic, own = forged.clinic, new_key()
+    own_key(clinic.ledger, member(clinic), own)
+    holder = clinic.ledger.get(KeyHolder, clinic.clinician.pseudonym)
+    assert holder is not None
+    body = KeyWithdrawn(thumbprint=public(own).thumbprint, ground=KeyGround.LOST)
+    draft = Draft(
+        type=RecordType.KEY_WITHDRAWN,
+        actor=member(clinic),
+        outcome="withdrawn",
+        body=body,
+        follows=(holder.registration,),
+        subject=clinic.clinician.pseudonym,
+    )
+    recorded = forged.record(
+        with_key(own, lambda signature: signed(clinic.ledger, draft, signature))
+    )
+    found = said(exported(clinic.home, forged.file))
+    assert f"record {recorded.id}" in found
+    assert "names another key than the registration" in found
 
 
 def test_a_registration_carried_over_from_another_log_is_found(forged: Forged) -> None:

@@ -279,6 +279,17 @@ def test_an_announcement_asked_for_twice_is_recorded_once(clinic: Clinic) -> Non
         for _ in range(2)
     )
     assert (again.id, again.repeated) == (first.id, True)
+    # In the same words it is the same announcement, with no request's key, too.
+    assert announced(clinic).id == first.id
+    for rate, model in (("1/3", None), ("1/2", CARD.name)):
+        with pytest.raises(SampleRefused, match="announced before"):
+            review.announce(clinic.ledger, member, rate=rate, secret_sha256=DIGEST, model=model)
+    paramedic = clinic.actor("member-paramedic", Role.COLLEGE)
+    with pytest.raises(SampleRefused, match="announced before"):
+        review.announce(clinic.ledger, paramedic, rate="1/2", secret_sha256=DIGEST)
+    drawn(clinic, first)
+    with pytest.raises(SampleRefused, match="announced before"):
+        announced(clinic)
 
 
 # Reviews

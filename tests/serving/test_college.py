@@ -401,6 +401,7 @@ def test_the_same_commands_work_on_the_houses_own_home(tmp_path: Path) -> None:
     announcing += ["--key", str(private)]
     draw = run(college_app, announcing, None, bearer).split("record ")[1].split(",")[0]
     drawing = ["draw", draw, "--secret-file", str(kept), *where]
+    assert f"record {draw}," in run(college_app, announcing, None, bearer)
     assert "0 cases" in run(college_app, drawing, None, bearer)
     status = run(college_app, ["status", "--home", str(home.path)], None, bearer)
     assert "no case was reviewed yet" in status
