@@ -1,6 +1,7 @@
 """`garant models`: train, register, propose, promote, stop, and score."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -28,6 +29,7 @@ from guarantee.home import Home
 from guarantee.key_commands import KeyOption, signing
 from guarantee.ledger import Ledger
 from guarantee.records import RecordType
+from guarantee.refusals import UnknownModel
 from models.errors import ModelsError
 
 if TYPE_CHECKING:
@@ -256,6 +258,10 @@ def _version_files(
     with tempfile.TemporaryDirectory() as scratch:
         registration = registry.registration(home, name, version)
         folder = registry.fetch(home, registration, Path(scratch))
+        with opened(home) as ledger, suppress(UnknownModel):
+            # Where the log knows the version, its digest counts, whatever MLflow's is.
+            logged = versions.registered_version(ledger, name, registration.version)
+            bundle.verify(folder, logged.digest)
         return (
             registration,
             bundle.read_card(folder),
@@ -436,28 +442,45 @@ def resume(
 def history(
     name: NameArgument,
     at: Annotated[
-        datetime | None,
+        str | None,
         typer.Option(
-            formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"],
-            help="Which version could answer at that moment; UTC where no zone is given, and the "
-            "day's first moment where no time is.",
+            metavar="DATE",
+            help="Which version could answer at that moment, UTC where no zone is given; of a day, "
+            "each that could at some time of it.",
         ),
     ] = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Show when which version could answer, as the log's records claim."""
+    moment = None if at is None else _moment(at)
     with refusing(_OURS), opened(home) as ledger:
         reigns = versions.history(ledger, name)
-    if at is None:
+    if at is None or moment is None:
         table = Table("from (UTC)", "record", "answers", "reason")
         for reign in reigns:
             table.add_row(_utc(reign.at), reign.event, reign.version or "none", reign.reason or "")
         out.print(table)
         return
-    moment = at if at.tzinfo else at.replace(tzinfo=UTC)
-    past = [reign for reign in reigns if reign.at <= moment.timestamp() * 1000]
-    answering = past[-1].version if past else None
-    typer.echo(answering or "no version could answer")
+    start = moment.timestamp() * 1000
+    past = [reign.version for reign in reigns if reign.at <= start]
+    answering = past[-1:]
+    if len(at) == len("2026-11-24"):
+        answering += [r.version for r in reigns if start < r.at < start + _DAY_MILLISECONDS]
+    could = [version for version in dict.fromkeys(answering) if version is not None]
+    typer.echo("\n".join(could) or "no version could answer")
+
+
+_DAY_MILLISECONDS = 24 * 60 * 60 * 1000
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as cause:
+        raise typer.BadParameter(
+            "write it as 2026-11-24 or 2026-11-24T12:00:00+00:00", param_hint="--at"
+        ) from cause
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _utc(milliseconds: int) -> str:
@@ -525,7 +548,10 @@ def score(
 
 
 def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_NAMED])
+    shown = ", ".join(
+        "".join(sign if sign.isprintable() else "?" for sign in name[:80])
+        for name in names[:_NAMED]
+    )
     more = len(names) - _NAMED
     return f"{shown} and {more} more" if more > 0 else shown
 

@@ -135,7 +135,12 @@ def roll_back(
 
 
 def lagging_aliases(home: Home, ledger: Ledger) -> tuple[str, ...]:
-    """Models whose MLflow alias is not the version that the log promoted: each is a finding."""
+    """Models whose MLflow alias is not the version that the log promoted: each is a finding.
+
+    None in a home without MLflow.
+    """
+    if not registry.is_here(home):
+        return ()
     return tuple(
         name
         for name in model_names(ledger)
@@ -147,7 +152,8 @@ def findings(home: Home, ledger: Ledger) -> tuple[str, ...]:
     """Where MLflow and the shelf are not what the log says; nothing of it changes what answers.
 
     An alias moved past the college, a version that MLflow lost or whose digest it changed, files
-    altered in MLflow or on the shelf, a version on record that lacks what it must have.
+    altered in MLflow or on the shelf, a version on record that lacks what it must have. In a home
+    without MLflow, the shelf alone is looked at.
 
     Raises:
         RegistryUnavailable: MLflow cannot be read.
@@ -160,7 +166,7 @@ def findings(home: Home, ledger: Ledger) -> tuple[str, ...]:
     ]
     for name in model_names(ledger):
         tracked = {one.version: one for one in registry.registrations(home, name)}
-        for version in versions_of(ledger, name):
+        for version in versions_of(ledger, name) if registry.is_here(home) else ():
             about = f"{name} version {version.version}"
             of_registry = tracked.get(version.version)
             if of_registry is None:

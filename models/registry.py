@@ -38,6 +38,8 @@ PROPOSED: Final = "proposed"
 _NAME_TAG: Final = "garant.model"
 _DIGEST_TAG: Final = "garant.digest"
 _FOLDER: Final = "bundle"
+# Opened where it is not, it would be made.
+_DATABASE: Final = "mlflow.db"
 
 
 class UnknownVersion(ModelsError):
@@ -66,7 +68,12 @@ class Registration:
 
 def tracking_uri(home: Home) -> str:
     """What MLFLOW_TRACKING_URI is for this home; `file:` stores are no longer accepted."""
-    return f"sqlite:///{home.mlflow.resolve() / 'mlflow.db'}"
+    return f"sqlite:///{home.mlflow.resolve() / _DATABASE}"
+
+
+def is_here(home: Home) -> bool:
+    """Whether data scientists work in this home: one that only serves needs no MLflow."""
+    return (home.mlflow / _DATABASE).is_file()
 
 
 def log(home: Home, training: Training) -> str:
@@ -145,6 +152,8 @@ def register(home: Home, run_id: str) -> Registration:
 
 def registrations(home: Home, name: str | None = None) -> tuple[Registration, ...]:
     """All versions, of one name or of all, oldest first within a name."""
+    if not is_here(home):
+        return ()
     with _mlflow(home) as client:
         found = client.search_model_versions(f"name = '{_quoted(name)}'" if name else None)
         return tuple(
@@ -238,6 +247,8 @@ def project_proposal(home: Home, name: str, version: str) -> None:
 
 def projected_promotion(home: Home, name: str) -> str | None:
     """The version that the alias names; where the ledger says otherwise, that is a finding."""
+    if not is_here(home):
+        return None
     with _mlflow(home) as client:
         for model in client.search_registered_models(f"name = '{_quoted(name)}'"):
             aliased = model.aliases.get(PROMOTED)
@@ -265,7 +276,7 @@ def _mlflow(home: Home) -> Iterator["MlflowClient"]:
         except MlflowException as cause:
             raise RegistryUnavailable(f"MLflow in {home.mlflow}: {cause.message}") from cause
         except SQLAlchemyError as cause:
-            raise RegistryUnavailable(f"{home.mlflow / 'mlflow.db'} cannot be used") from cause
+            raise RegistryUnavailable(f"{home.mlflow / _DATABASE} cannot be used") from cause
 
 
 def _log_model(

@@ -116,8 +116,8 @@ def _passed_over(model: ServedModel, columns: tuple[str, ...]) -> tuple[str, ...
     known = set(model.contract.names)
     if columns[0] in known:
         raise MalformedTable(
-            f"column “{columns[0]}”: the first column is a feature of {model.name}; the sample "
-            "id comes before all features"
+            f"column {tables.shown(columns[0])}: the first column is a feature of {model.name}; "
+            "the sample id comes before all features"
         )
     if not known & set(columns):
         raise NoKnownFeature(

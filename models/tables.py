@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import datetime, time
 from itertools import chain
 from math import isfinite
 from operator import itemgetter
@@ -109,7 +110,7 @@ class Table:
         with _reading(self.path):
             for part in self._parts:
                 for row, sample_id in enumerate(part.texts(self.columns[0]), part.first_row):
-                    where = f"row {row}, column {_shown(self.columns[0])}"
+                    where = f"row {row}, column {shown(self.columns[0])}"
                     if not sample_id:
                         raise MalformedTable(f"{where}: the sample id is empty")
                     if sample_id in seen:
@@ -144,7 +145,7 @@ def opened(path: Path) -> Iterator[Table]:
                 if pa.types.is_floating(file.schema_arrow.types[0]):
                     # pandas writes its index, where the ids may be, last.
                     raise MalformedTable(
-                        f"column {_shown(columns[0])}: the first column holds fractions, not "
+                        f"column {shown(columns[0])}: the first column holds fractions, not "
                         "sample ids; write the ids as a column of their own, before all others"
                     )
                 table = Table(path, columns, file.metadata.num_rows, _parquet_parts(file, columns))
@@ -195,7 +196,7 @@ def _checked(names: Sequence[str]) -> tuple[str, ...]:
         if not name and place > 1:
             raise MalformedTable(f"column {place} has no name; name it or leave it out")
         if name in columns[: place - 1]:
-            raise MalformedTable(f"column {place}: a second column named {_shown(name)}")
+            raise MalformedTable(f"column {place}: a second column named {shown(name)}")
     return columns
 
 
@@ -299,6 +300,9 @@ def _as_text(cell: object) -> str:
     if isinstance(cell, bytes):
         # Some writers mark no column as text.
         return cell.decode(errors="backslashreplace")
+    if isinstance(cell, datetime) and cell.time() == time():
+        # What pandas keeps for a day.
+        return cell.date().isoformat()
     return "" if cell is None else str(cell)
 
 
@@ -333,10 +337,11 @@ def _number(text: str, column: str, row: int) -> float:
 
 def _not_a_number(column: str, row: int) -> MalformedTable:
     return MalformedTable(
-        f"row {row}, column {_shown(column)}: not a finite number; "
+        f"row {row}, column {shown(column)}: not a finite number; "
         "write it with a decimal point, or leave the cell empty"
     )
 
 
-def _shown(name: str) -> str:
+def shown(name: str) -> str:
+    """A column's name as an error or a terminal may show it: short, and without commands."""
     return f"“{name[:80]}”" if name.isprintable() else repr(name[:80])

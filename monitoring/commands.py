@@ -23,6 +23,7 @@ from guarantee.errors import GuaranteeError
 from guarantee.ledger import Ledger
 from guarantee.versions import model_names, standing
 from models.errors import ModelsError
+from models.promotion import lagging_aliases
 from monitoring import watch
 from monitoring.errors import MonitoringError
 from monitoring.findings import Drifted, Undecided
@@ -82,6 +83,12 @@ def run(
         refusing((ModelsError, MonitoringError)),
         acting(context, home, token) as (ledger, actor),
     ):
+        for moved in lagging_aliases(home, ledger):
+            typer.echo(
+                f"Finding: MLflow's alias of {moved} is not what the log promoted; "
+                "`garant models check` says more.",
+                err=True,
+            )
         _each(ledger, name, lambda known: watch.look(ledger, home, actor, known, bounds))
 
 

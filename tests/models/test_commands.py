@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,13 @@ def approve(home: Home) -> None:
         physician = Caller(issuer="tests", subject=Profession.PHYSICIAN, role=Role.COLLEGE)
         appointing = ledger.people.actor(physician)
         college.appoint(ledger, appointing, member=fourth, profession=Profession.OTHER)
+
+
+def _day(home: Home) -> str:
+    """The day of the promotion: before it nothing answered, and in it a suspension came."""
+    with Ledger.open(home) as ledger:
+        (promoted,) = ledger.latest(RecordType.MODEL_PROMOTED, model=NAME, count=10)
+    return datetime.fromtimestamp(promoted.header.time / 1000, UTC).date().isoformat()
 
 
 def test_every_command_shows_an_example() -> None:
@@ -157,6 +165,9 @@ def test_a_version_is_proposed_promoted_suspended_resumed_and_its_history_told(
     ]
     assert "no version could answer" in said(house, "history", NAME, "--at", "2020-01-01")
     assert said(house, "history", NAME, "--at", "2999-01-01T00:00:00+00:00").strip() == "1"
+    assert said(house, "history", NAME, "--at", "2999-01-01T00:00:00Z").strip() == "1"
+    assert said(house, "history", NAME, "--at", _day(house)).strip() == "1"
+    assert run(house, "history", NAME, "--at", "yesterday").exit_code == 2
 
     source, target = tmp_path / "in.csv", tmp_path / "out.csv"
     source.write_text("id,study,gene 0,gene 1,hsa-mir-7\na,x,8,5,1\nb,y,5,,2\n")

@@ -89,6 +89,11 @@ def test_ids_in_parquet_are_text_or_whole_numbers_and_come_first(tmp_path: Path)
         with tables.opened(path) as table:
             (part,) = table.parts()
             assert part.texts("id") == read
+    days = pa.array(["2026-11-24T00:00:00", "2026-11-24T09:00:00"]).cast(pa.timestamp("ns"))
+    pq.write_table(pa.table({"id": ["a", "b"], "date": days}), path)
+    with tables.opened(path) as table:
+        (part,) = table.parts()
+        assert part.texts("date") == ("2026-11-24", "2026-11-24 09:00:00")
     pq.write_table(pa.table({"id": ["a", None], "g": [1.0, 2.0]}), path)
     with pytest.raises(MalformedTable, match="row 2, column “id”"):
         numbers(path, ["g"])
