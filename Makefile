@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 UV := build/lock/bin/uv
+# An OpenID Connect provider that others wrote, for one test, which is skipped where npm is not there.
+PROVIDER := build/oidc-provider/package-lock.json
 # The demo's ledger, keys and models; each run starts it anew.
 DEMO_HOME := .garant/demo
 
@@ -33,7 +35,7 @@ check: $(READY) ## formatting, linters, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test-all: $(READY) ## every test, the slow ones too; ARGS are pytest's
+test-all: $(READY) $(PROVIDER) ## every test, the slow ones too; ARGS are pytest's
 	$(BIN)/python -m pytest $(ARGS)
 
 lock: $(UV) ## requirements.lock anew from pyproject.toml; ARGS="--upgrade" takes newer releases
@@ -57,6 +59,11 @@ $(READY): requirements.lock pyproject.toml
 	    --no-deps --no-build-isolation --editable .
 	$(BIN)/python -m pip check
 	touch $@
+
+$(PROVIDER): tests/serving/provider/package-lock.json
+	mkdir -p $(@D)
+	cp $(<D)/package.json $< $(@D)
+	-command -v npm >/dev/null && npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --silent
 
 $(UV):
 	$(PYTHON) -m venv build/lock

@@ -4,10 +4,13 @@ import base64
 import hmac
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,7 @@ from tests.serving.conftest import (
     ROOT,
     asked,
     check_ledger,
+    free_port,
     start,
     stop,
 )
@@ -325,3 +329,65 @@ def test_the_main_job_is_done_under_an_issuer_outside_and_under_it_alone(
         stop(service)
     assert embedded.name not in service.printed()
     check_ledger(home)
+
+
+@contextmanager
+def node_provider() -> Iterator[str]:
+    """The address of `oidc-provider`, answering until the block ends."""
+    node, installed = shutil.which("node"), ROOT / "build" / "oidc-provider"
+    if node is None or not (installed / "node_modules").is_dir():
+        pytest.skip("`make test-all` installs oidc-provider, where npm is there")
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    script = ROOT / "tests" / "serving" / "provider" / "provider.mjs"
+    # From stdin, so that its imports are those of the folder that it runs in.
+    with (
+        script.open("rb") as source,
+        subprocess.Popen(
+            [node, "--input-type=module", "-", url, str(port)],
+            cwd=installed,
+            stdin=source,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        ) as process,
+    ):
+        try:
+            assert process.stdout is not None
+            assert url in (line.strip() for line in process.stdout), "it did not start"
+            yield url
+        finally:
+            process.kill()
+
+
+@pytest.mark.slow
+def test_a_provider_that_others_wrote_is_believed() -> None:
+    with node_provider() as url:
+        given = httpx.post(
+            f"{url}/token",
+            data={"grant_type": "client_credentials"},
+            auth=("ehr", "of-a-test"),
+            trust_env=False,
+        )
+        token = str(given.json()["access_token"])
+        configured = OutsideIssuer(url=url, audience=AUDIENCE, role_claim="roles")
+        caller = Outside(configured, luhn=False).verify_token(token)
+        assert (caller.issuer, caller.subject, caller.role) == (url, "10000000001", Role.CLINICIAN)
+        verify_attestation(
+            token,
+            PublicKey.parse(caller.issuer_key or ""),
+            issuer=url,
+            subject="10000000001",
+            at=int(time.time() * 1000),
+        )
+        head, _, signature = token.rpartition(".")
+        altered = f"{head}.{'B' if signature[0] == 'A' else 'A'}{signature[1:]}"
+        for other, refused in (
+            (configured, altered),
+            (replace(configured, audience="another"), token),
+            (replace(configured, role_claim="role"), token),
+        ):
+            with pytest.raises(Unauthenticated):
+                Outside(other, luhn=False).verify_token(refused)
+        with pytest.raises(IssuerUnreachable):
+            Outside(replace(configured, url=f"{url}/"), luhn=False).verify_token(token)
