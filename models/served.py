@@ -7,7 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guarantee.abstention import Abstention
-from guarantee.card import Card
+from guarantee.card import Card, Language
+from models import waterfall
+from models.account import Account, account
 from models.contract import FeatureContract, Profile
 from models.explanation import (
     Attribution,
@@ -46,6 +48,7 @@ class Answer:
         prediction_set: Label ids that stay possible at 90 %, most probable first.
         profile: What was asked.
         features: Names, in the order of the contributions.
+        model: What answered.
         abstention: Why the model does not answer; `label` is then the most probable one, and no
             answer. `flags` say so, too.
     """
@@ -62,6 +65,7 @@ class Answer:
     flags: tuple[Flag, ...]
     profile: Profile
     features: tuple[str, ...]
+    model: "ServedModel"
     abstention: Abstention | None = None
 
     def why(self, label: str | None = None, *, count: int = 20) -> tuple[Attribution, ...]:
@@ -87,6 +91,52 @@ class Answer:
         """What speaks for `one` rather than `other`, in log-odds; errors as for `why`."""
         contrast = self.contributions[self._place(one)] - self.contributions[self._place(other)]
         return attributions(self.features, self.profile.values, contrast, count)
+
+    def account(
+        self,
+        label: str | None = None,
+        *,
+        rather_than: str | None = None,
+        language: Language = Language.FRENCH,
+        count: int = 10,
+    ) -> Account:
+        """Why, in words: `label` (the answer's own by default), alone or rather than another.
+
+        Raises:
+            KeyError: The model has no such label.
+        """
+        label = label or self.label
+        sign = np.zeros(len(self.labels), dtype=np.float32)
+        sign[self._place(label)] += 1
+        if rather_than is not None:
+            sign[self._place(rather_than)] -= 1
+        return account(
+            features=self.model.contract.features,
+            values=self.profile.values,
+            contributions=sign @ self.contributions,
+            base=float(sign @ self.bases),
+            total=float(sign @ self.margins),
+            reference=self.model.reference,
+            label=self.model.card.label(label),
+            other=None if rather_than is None else self.model.card.label(rather_than),
+            temperature=self.temperature,
+            probability=dict(self.ranking)[label],
+            language=language,
+            count=count,
+        )
+
+    def picture(
+        self,
+        label: str | None = None,
+        *,
+        rather_than: str | None = None,
+        language: Language = Language.FRENCH,
+        count: int = 10,
+    ) -> str:
+        """`account` as a waterfall, one SVG document; errors as for `account`."""
+        return waterfall.draw(
+            self.account(label, rather_than=rather_than, language=language, count=count)
+        )
 
     def _place(self, label: str) -> int:
         if label not in self.labels:
@@ -141,6 +191,7 @@ class ServedModel:
             flags=self.flags(profile),
             profile=profile,
             features=self.contract.names,
+            model=self,
             abstention=Abstention.TOO_FEW_FEATURES if profile.lacking else None,
         )
 

@@ -16,7 +16,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from guarantee.identity import Role
 from serving import problems, tlog
 from serving.house import House
-from serving.rest import college, custody, inferences, keys, log, models, patients
+from serving.rest import (
+    college,
+    custody,
+    explanations,
+    inferences,
+    keys,
+    log,
+    models,
+    patients,
+)
 from serving.rest.frame import only
 from serving.traffic import Traffic
 
@@ -52,7 +61,8 @@ def application(house: House) -> ASGIApp:
     )
     app.state.house = house
     problems.install(app)
-    for thread in (models, patients, inferences, college, keys, log, custody, tlog):
+    threads = (models, patients, inferences, explanations, college, keys, log, custody, tlog)
+    for thread in threads:
         app.include_router(thread.router)
     app.add_api_route("/", _home, include_in_schema=False)
     app.add_api_route("/docs", _documentation, include_in_schema=False)

@@ -73,9 +73,9 @@ def show_leaflet(house: TheHouse, name: Name, lang: Language = Language.FRENCH) 
     )
 
 
-@router.get("/{name}/contract", response_model_exclude_none=True, dependencies=ANYONE)
+@router.get("/{name}/contract", response_model_exclude_defaults=True, dependencies=ANYONE)
 def show_contract(house: TheHouse, name: Name) -> ContractGiven:
-    """The features that the model takes: names, units and ranges."""
+    """The features that the model takes: names, units, ranges and codes; those that it needs."""
     serving = versions.standing(house.ledger, name).serving
     if serving is None:
         raise NotServing("no version of this model is promoted, so there is no contract yet")

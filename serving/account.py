@@ -1,0 +1,84 @@
+"""Why an answer was given, from the stored input and the version that answered."""
+
+import numpy as np
+
+from guarantee.abstention import ABSTAINED
+from guarantee.card import Language
+from guarantee.dossier import DossierView
+from guarantee.records import unpack_floats
+from guarantee.refusals import StepMissing
+from guarantee.versions import registered_version
+from models.account import Account, Reason
+from models.explanation import TOLERANCE, InexactExplanation
+from serving.house import House
+from serving.messages.accounts import AccountGiven, ReasonGiven
+from serving.problems import UnacceptedField
+
+
+def account_of(
+    house: House,
+    view: DossierView,
+    *,
+    label: str | None,
+    rather_than: str | None,
+    language: Language,
+) -> Account:
+    """The account of an answer, of a dossier that the caller may read.
+
+    The record holds the contributions to the label that was answered; those to any other are
+    computed again, by the version that answered.
+
+    Args:
+        label: The answer's own where None.
+
+    Raises:
+        StepMissing: The answer is withheld.
+        UnacceptedField: The model has no such label, or it abstained and none is named.
+        InexactExplanation: What is computed is not what is on record.
+        NotOnTheShelf, DigestMismatch: The version is not here any more.
+    """
+    if view.inference is None:
+        raise StepMissing("the answer is withheld: FirstRead is missing")
+    recorded = view.inference.answer
+    version = house.versions.get(registered_version(house.ledger, view.model, view.model_version))
+    if label is None and ABSTAINED in recorded.flags:
+        raise UnacceptedField("label", "the model abstained: name the label to be explained")
+    for field, named in (("label", label), ("rather_than", rather_than)):
+        if named is not None and named not in version.labels:
+            raise UnacceptedField(field, "is no label of this model; its card names them")
+    label = label or recorded.label
+    if rather_than == label:
+        raise UnacceptedField("rather_than", "is the label itself; name another, or leave it out")
+    values = np.array(unpack_floats(view.inference.profile), dtype=np.float64)
+    answer = version.answer(version.contract.profile(values))
+    gap = float(np.abs(answer.margins - np.array(unpack_floats(recorded.margins))).max())
+    if not gap <= TOLERANCE:
+        raise InexactExplanation(gap)
+    return answer.account(label, rather_than=rather_than, language=language)
+
+
+def told(inference_id: str, account: Account) -> AccountGiven:
+    """The account as a message."""
+    return AccountGiven(
+        inference_id=inference_id,
+        language=account.language,
+        label=account.label.id,
+        rather_than=None if account.other is None else account.other.id,
+        start=account.base,
+        total=account.total,
+        reasons_for=tuple(map(_reason, account.speaking_for)),
+        reasons_against=tuple(map(_reason, account.speaking_against)),
+        rest=account.rest,
+        sentences=account.sentences,
+    )
+
+
+def _reason(reason: Reason) -> ReasonGiven:
+    return ReasonGiven(
+        feature=reason.feature.name,
+        value=reason.value,
+        unit=reason.feature.unit,
+        contribution=reason.contribution,
+        weight=reason.weight,
+        sentence=reason.sentence,
+    )
