@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from guarantee.appending import Request
 from guarantee.bodies import (
-    SEALED_TYPES,
     Answer,
     Body,
     DecisionSigned,
@@ -26,18 +25,15 @@ from guarantee.bodies import (
 )
 from guarantee.card import Card, Text
 from guarantee.custody import Holding, holding, of_subject, record_access, record_patient_access
-from guarantee.dossier import DossierView, open_dossier
+from guarantee.dossier import DossierView, check_cares, open_dossier
 from guarantee.errors import GuaranteeError
 from guarantee.identity import Patient, Role
-from guarantee.ledger import Ledger, now_ms
+from guarantee.ledger import Ledger
 from guarantee.logged import Recorded
 from guarantee.pseudonyms import Actor
 from guarantee.records import RecordType, unpack_floats
 from guarantee.situations import Draw, DrawStep, Information, Member, Step
 from guarantee.versions import RegisteredVersion, registered_version
-
-GLASS_HOURS: Final = 24
-"""How long a break-glass lets its clinician read the dossier."""
 
 PURPOSES: Final[dict[Role, tuple[Purpose, ...]]] = {
     Role.COLLEGE: (Purpose.REVIEW, Purpose.AUDIT),
@@ -62,14 +58,14 @@ def read_dossier(
 ) -> DossierView:
     """One inference and all that followed it, for those entitled.
 
-    A clinician who acted in the dossier, or informed the patient of it, reads it for care. So
-    does another who broke the glass within `GLASS_HOURS`. A member of the college reads cases
-    that were drawn; the data protection officer every one. Those two say why, and it is recorded
-    before this returns.
+    Clinicians to whom it is open read it for care: see `dossier.check_cares`. A member of the
+    college reads cases that were drawn; the data protection officer every one. Those two say why,
+    and it is recorded before this returns.
 
     Raises:
         UnknownDossier: No such inference.
         Erased: The patient's records were erased.
+        NotCaring: The actor is a clinician to whom it is not open.
         NotEntitled: Not for this reader.
         PurposeMissing: Say why.
         VaultError: A stored body or key was altered.
@@ -77,7 +73,7 @@ def read_dossier(
     view = open_dossier(ledger, dossier)
     match actor.role:
         case Role.CLINICIAN:
-            _check_cares(ledger, actor, view)
+            check_cares(ledger, actor, dossier)
             return view
         case Role.COLLEGE:
             _check_drawn(ledger, actor, dossier)
@@ -87,28 +83,6 @@ def read_dossier(
             raise NotEntitled(f"dossiers are not for the role {actor.role}")
     record_access(ledger, actor, dossier=dossier, purpose=_stated(actor, purpose))
     return view
-
-
-def _check_cares(ledger: Ledger, actor: Actor, view: DossierView) -> None:
-    carers = {
-        event.recorded.header.actor
-        for event in view.events
-        # A simulation is no care: whoever broke the glass stays bound to its hours.
-        if event.recorded.header.type in SEALED_TYPES - {RecordType.WHAT_IF_MADE}
-    }
-    carers.add(ledger.find(view.information).header.actor)
-    since = now_ms() - GLASS_HOURS * 3_600_000
-    carers |= {
-        event.recorded.header.actor
-        for event in view.events
-        if event.recorded.header.type is RecordType.BREAK_GLASS
-        and event.recorded.header.time > since
-    }
-    if actor.pseudonym not in carers:
-        raise NotEntitled(
-            "you took no part in this dossier; where it cannot wait, break the glass: "
-            "POST /v1/inferences/{id}/break-glass"
-        )
 
 
 def _check_drawn(ledger: Ledger, actor: Actor, dossier: str) -> None:
@@ -151,7 +125,9 @@ class Entry(_Told):
     type: RecordType
     at: datetime
     by: Person
+    whom: Person | None = Field(description="Who was brought into the care")
     outcome: str
+    until: datetime | None = Field(description="When an information, or a broken glass, ends")
     facts: dict[str, JsonValue] | None = Field(
         description="What it says; none of an answer that is withheld until a clinician has "
         "read alone"
@@ -162,7 +138,6 @@ class InformationEntry(Entry):
     """One information of the patient, and what became of it."""
 
     models: tuple[str, ...]
-    valid_until: datetime | None
     standing: str
 
 
@@ -191,7 +166,8 @@ class PatientReport(_Told):
     dossiers: tuple[DossierEntry, ...]
     custody: tuple[Entry, ...] = Field(description="Objections, rectifications and holds")
     accesses: tuple[Entry, ...] = Field(
-        description="Who read the records outside of their own care, and why; the last is this one"
+        description="Who read the records outside of their own care, or was brought into it, "
+        "and why; the last is this one"
     )
 
 
@@ -233,7 +209,6 @@ def patient_access(
             InformationEntry(
                 **dict(tell.entry(one)),
                 models=one.header.models or (),
-                valid_until=_instant(one.header.valid_until) if one.header.valid_until else None,
                 standing=standing.step if (standing := informations[one.id]) else "",
             )
             for one in held.records
@@ -259,7 +234,7 @@ def _about(ledger: Ledger, held: Holding) -> list[Recorded]:
 def _accesses(ledger: Ledger, held: Holding) -> list[Recorded]:
     with ledger.store.reading() as connection:
         whole = of_subject(connection, held.pseudonym, RecordType.ACCESS_RECORDED)
-    readings = (RecordType.ACCESS_RECORDED, RecordType.BREAK_GLASS)
+    readings = (RecordType.ACCESS_RECORDED, RecordType.BREAK_GLASS, RecordType.CARE_SHARED)
     single = [
         one
         for dossier in held.dossiers
@@ -310,7 +285,13 @@ class _Teller:
             type=header.type,
             at=_instant(header.time),
             by=self._person(header.actor, header.role),
+            whom=(
+                self._person(header.subject, Role.CLINICIAN)
+                if header.type is RecordType.CARE_SHARED and header.subject
+                else None
+            ),
             outcome=header.outcome,
+            until=None if header.valid_until is None else _instant(header.valid_until),
             facts=None if body is None else self._facts(body, version),
         )
 

@@ -435,9 +435,35 @@ class Glass(StrEnum):
 
 
 class BreakGlass(Body):
-    """That somebody not entitled read a dossier because it could not wait."""
+    """That somebody not entitled opened a dossier because it could not wait.
+
+    Until the header's `valid_until`; to read it, and to take its next step.
+    """
 
     ground: Glass
+
+
+class Sharing(StrEnum):
+    """Why a carer brings in another one."""
+
+    TEAM = "team"
+    ON_CALL = "on_call"
+    ADVICE = "advice"
+    TRANSFER = "transfer"
+
+
+class CareShared(Body):
+    """That a carer made the header's subject one, too, of the header's dossier."""
+
+    reason: Sharing
+
+
+class InformationsGathered(Body):
+    """That the informations that the header follows are of one patient.
+
+    Made where a patient has more of them than one header can follow; a record that concerns them
+    all follows it in their place.
+    """
 
 
 class PatientRectified(Body):

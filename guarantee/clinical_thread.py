@@ -6,7 +6,16 @@ from typing import Final
 
 from guarantee.abstention import ABSTAINED
 from guarantee.bodies import Decision
-from guarantee.footing import dossier_of, exactly, expect, information_of, model_of
+from guarantee.footing import (
+    cared_for,
+    dossier_of,
+    exactly,
+    expect,
+    followed,
+    information_of,
+    informations_of,
+    model_of,
+)
 from guarantee.records import Header, RecordType
 from guarantee.refusals import (
     AlreadyDone,
@@ -18,7 +27,6 @@ from guarantee.refusals import (
     StepMissing,
     Suspended,
     UnknownDossier,
-    UnknownInformation,
 )
 from guarantee.situations import Dossier, Gate, Information, Model, Rule, Standing, State, Step
 
@@ -26,7 +34,7 @@ from guarantee.situations import Dossier, Gate, Information, Model, Rule, Standi
 def _inform(header: Header, state: State) -> None:
     expect(header, outcome=(Gate.INFORMED,))
     _open_gate(header, state, Gate.INFORMED)
-    for key in header.follows:
+    for key in followed(header, state):
         deferred = information_of(state, key)
         if deferred.step is Gate.DEFERRED and set(deferred.models) <= set(header.models or ()):
             state.put(key, replace(deferred, step=Gate.INFORMED), deferred)
@@ -40,18 +48,15 @@ def _defer(header: Header, state: State) -> None:
 def _open_gate(header: Header, state: State, step: Gate) -> None:
     if not header.models:
         raise NotInformed("the record names no model that the patient was informed of")
-    information = Information(step=step, models=header.models, valid_until=header.valid_until)
+    information = Information(
+        step=step, models=header.models, valid_until=header.valid_until, by=header.actor
+    )
     state.put(header.id, information, None)
 
 
 def _object(header: Header, state: State) -> None:
     expect(header, outcome=(Gate.OBJECTED,))
-    if not header.follows:
-        raise UnknownInformation("an objection names the information that it ends")
-    ended = [(key, information_of(state, key)) for key in header.follows]
-    if any(information.step is Gate.ERASED for _, information in ended):
-        raise Erased("the patient's records were erased")
-    for key, information in ended:
+    for key, information in informations_of(header, state).items():
         state.put(key, replace(information, step=Gate.OBJECTED), information)
 
 
@@ -60,7 +65,7 @@ def _infer(header: Header, state: State) -> None:
     if header.dossier != header.id or state.get(Dossier, header.id):
         raise UnknownDossier("an inference opens its own dossier")
     (key,) = exactly(header, 1, "the patient's information")
-    _check_gate(header, state, key)
+    informer = _check_gate(header, state, key).by
     model = model_of(header, state)
     _check_serving(model)
     if header.model_version != model.version:
@@ -70,19 +75,19 @@ def _infer(header: Header, state: State) -> None:
         model=header.model or "",
         model_version=header.model_version or "",
         information=key,
-        hands=_held_once(header.actor),
+        carers=_circle(*dict.fromkeys((informer, header.actor))),
         abstained=header.outcome == ABSTAINED,
     )
     state.put(header.id, dossier, None)
 
 
 @lru_cache(maxsize=1024)
-def _held_once(*people: str) -> tuple[str, ...]:
+def _circle(*people: str) -> tuple[str, ...]:
     """The same people, in one object for all dossiers of theirs: replays remember millions."""
     return people
 
 
-def _check_gate(header: Header, state: State, key: str) -> None:
+def _check_gate(header: Header, state: State, key: str) -> Information:
     information = state.get(Information, key)
     if information is None:
         raise NotInformed("the patient has not been informed: PatientInformed is missing")
@@ -94,6 +99,7 @@ def _check_gate(header: Header, state: State, key: str) -> None:
         raise NotInformed("the patient was not informed of this model: PatientInformed is missing")
     if information.valid_until is not None and header.time > information.valid_until:
         raise NotInformed("the information has expired: a new PatientInformed is missing")
+    return information
 
 
 def _check_serving(model: Model) -> None:
@@ -105,7 +111,7 @@ def _check_serving(model: Model) -> None:
 
 def _first_read(header: Header, state: State) -> None:
     expect(header, outcome=("read",))
-    key, dossier = dossier_of(header, state)
+    key, dossier = cared_for(header, state)
     if dossier.step is not Step.WITHHELD:
         raise AlreadyDone("the answer is not withheld, or no longer")
     state.put(key, replace(dossier, step=Step.ANSWERED), dossier)
@@ -113,22 +119,21 @@ def _first_read(header: Header, state: State) -> None:
 
 def _decide(header: Header, state: State) -> None:
     expect(header, outcome=tuple(Decision))
-    key, dossier = dossier_of(header, state)
+    key, dossier = cared_for(header, state)
     if dossier.step is Step.WITHHELD:
         raise StepMissing("the answer is withheld: FirstRead is missing")
     if dossier.step is not Step.ANSWERED:
         raise AlreadyDone("a decision stands: append a correction instead")
     if dossier.abstained and header.outcome == Decision.ACCEPTED:
         raise NothingToAccept("the model abstained: there is nothing to accept")
-    hands = dossier.hands
-    if header.actor not in hands:
-        hands = _held_once(*hands, header.actor)
-    state.put(key, replace(dossier, step=Step.DECIDED, hands=hands), dossier)
+    # Who decides under a broken glass took the patient on; who corrects a word did not.
+    carers = _circle(*dict.fromkeys((*dossier.carers, header.actor)))
+    state.put(key, replace(dossier, step=Step.DECIDED, carers=carers), dossier)
 
 
 def _tell(header: Header, state: State) -> None:
     expect(header, outcome=("told",))
-    key, dossier = dossier_of(header, state)
+    key, dossier = cared_for(header, state)
     if dossier.step in (Step.WITHHELD, Step.ANSWERED):
         raise StepMissing("nothing is decided yet: DecisionSigned is missing")
     if dossier.step is not Step.DECIDED:
@@ -138,7 +143,7 @@ def _tell(header: Header, state: State) -> None:
 
 def _confirm(header: Header, state: State) -> None:
     expect(header, outcome=("confirmed",))
-    key, dossier = dossier_of(header, state)
+    key, dossier = cared_for(header, state)
     if dossier.step in (Step.WITHHELD, Step.ANSWERED):
         raise StepMissing("nothing is decided yet: DecisionSigned is missing")
     if dossier.step is Step.DECIDED:
@@ -159,7 +164,7 @@ def _lapse(header: Header, state: State) -> None:
 def _simulate(header: Header, state: State) -> None:
     """The version is the dossier's, whichever answers by now; the gate is that of answers."""
     expect(header, outcome=("simulated",))
-    key, dossier = dossier_of(header, state)
+    key, dossier = cared_for(header, state)
     if header.follows != (key,):
         raise UnknownDossier("a simulation follows its dossier's inference, and nothing else")
     if dossier.step is Step.WITHHELD:
@@ -170,7 +175,7 @@ def _simulate(header: Header, state: State) -> None:
 
 def _correct(header: Header, state: State) -> None:
     expect(header, outcome=("corrected",))
-    dossier_of(header, state)
+    cared_for(header, state)
 
 
 RULES: Final[dict[RecordType, Rule]] = {

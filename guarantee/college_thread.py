@@ -175,8 +175,8 @@ def _review(header: Header, state: State) -> None:
     if header.follows[1:] != (draw.drawn,):
         raise StepMissing("the review follows another sample than the announcement's")
     dossier, case = dossier_of(header, state)
-    if header.actor in case.hands:
-        raise NotAMember("whoever asked or decided in a case does not review it")
+    if header.actor in case.carers:
+        raise NotAMember("whoever cared for the patient in a case does not review it")
     place = review_key(key, dossier, header.actor)
     if state.get(Review, place) is not None:
         raise AlreadyDone("this member has reviewed this case")

@@ -5,7 +5,7 @@ theirs, so that the protocol can refuse it where a hold stands or the patient wa
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Final
 
@@ -15,7 +15,9 @@ from guarantee.appending import Draft, Request
 from guarantee.bodies import (
     AccessRecorded,
     BackupTaken,
+    Body,
     BreakGlass,
+    CareShared,
     ErasureGround,
     Glass,
     HoldPlaced,
@@ -25,9 +27,13 @@ from guarantee.bodies import (
     PatientErased,
     PatientRectified,
     Purpose,
+    Sharing,
 )
+from guarantee.custody_thread import GLASS_MS
+from guarantee.dossier import check_cares
 from guarantee.errors import GuaranteeError
-from guarantee.identity import Patient, Role
+from guarantee.gathering import followed_by
+from guarantee.identity import Caller, Patient, Role
 from guarantee.ledger import Ledger
 from guarantee.logged import Recorded
 from guarantee.pseudonyms import Actor, Pseudonyms, UnknownPerson
@@ -166,16 +172,13 @@ def record_access(
         Erased: Its patient was erased.
         RoleRefused: The actor's role reads no dossier.
     """
-    model, version = _model_of(ledger, dossier)
-    draft = Draft(
-        type=RecordType.ACCESS_RECORDED,
-        actor=actor,
+    draft = _about_dossier(
+        ledger,
+        actor,
+        dossier=dossier,
+        kind=RecordType.ACCESS_RECORDED,
         outcome=purpose,
         body=AccessRecorded(purpose=purpose),
-        dossier=dossier,
-        follows=(dossier,),
-        model=model,
-        model_version=version,
     )
     return ledger.record(draft, request)
 
@@ -200,7 +203,7 @@ def record_patient_access(
         actor=actor,
         outcome=purpose,
         body=AccessRecorded(purpose=purpose),
-        follows=holding(ledger, pseudonym).informations,
+        follows=followed_by(ledger, actor, holding(ledger, pseudonym).informations),
         subject=pseudonym,
     )
     return ledger.record(draft, request)
@@ -209,27 +212,57 @@ def record_patient_access(
 def break_glass(
     ledger: Ledger, actor: Actor, *, dossier: str, ground: Glass, request: Request | None = None
 ) -> Recorded:
-    """Record that a clinician who is not entitled reads a dossier because it cannot wait.
+    """Record that a clinician to whom a dossier is not open opens it, because it cannot wait.
 
-    It entitles them for `access.GLASS_HOURS`; the college and the patient see it.
+    For `custody_thread.GLASS_MS`, for them alone: to read it and to take its next step. Who
+    decides meanwhile cares for the patient from there on. The college and the patient see it.
 
     Raises:
         UnknownDossier: No such inference.
         Erased: Its patient was erased.
         RoleRefused: The actor is no clinician.
     """
-    model, version = _model_of(ledger, dossier)
-    draft = Draft(
-        type=RecordType.BREAK_GLASS,
-        actor=actor,
+    draft = _about_dossier(
+        ledger,
+        actor,
+        dossier=dossier,
+        kind=RecordType.BREAK_GLASS,
         outcome="opened",
         body=BreakGlass(ground=ground),
-        dossier=dossier,
-        follows=(dossier,),
-        model=model,
-        model_version=version,
     )
-    return ledger.record(draft, request)
+    return ledger.record(replace(draft, valid_until=ledger.now() + GLASS_MS), request)
+
+
+def share_care(
+    ledger: Ledger,
+    actor: Actor,
+    *,
+    dossier: str,
+    colleague: Caller,
+    reason: Sharing,
+    request: Request | None = None,
+) -> Recorded:
+    """Record that a carer made a colleague one, too: the next on call, the one who signs.
+
+    Raises:
+        UnknownDossier: No such inference.
+        Erased: Its patient was erased.
+        NotCaring: The actor is no carer here; under a broken glass nobody brings in anybody.
+        AlreadyDone: The colleague is one.
+        RoleRefused: The actor is no clinician.
+    """
+    # Before anybody is met for the first time.
+    check_cares(ledger, actor, dossier)
+    draft = _about_dossier(
+        ledger,
+        actor,
+        dossier=dossier,
+        kind=RecordType.CARE_SHARED,
+        outcome=reason,
+        body=CareShared(reason=reason),
+    )
+    subject = ledger.people.actor(colleague).pseudonym
+    return ledger.record(replace(draft, subject=subject), request)
 
 
 def rectify(
@@ -270,7 +303,7 @@ def rectify(
         outcome="rectified",
         body=PatientRectified(before=before, after=identity),
         sealed_for=pseudonym,
-        follows=held.informations,
+        follows=followed_by(ledger, actor, held.informations),
         subject=pseudonym,
         act=act,
     )
@@ -333,7 +366,7 @@ def _hold(
         actor=actor,
         outcome=outcome,
         body=HoldPlaced(reason=reason),
-        follows=holding(ledger, pseudonym).informations,
+        follows=followed_by(ledger, actor, holding(ledger, pseudonym).informations),
         subject=pseudonym,
     )
     return ledger.record(draft, request)
@@ -429,7 +462,7 @@ def _erase(
             body=PatientErased(
                 ground=ground, records=held.ids, backups_expire=_backups_expire(ledger)
             ),
-            follows=held.informations,
+            follows=followed_by(ledger, actor, held.informations),
             subject=pseudonym,
             act=_Destruction(held, until),
         )
@@ -603,8 +636,19 @@ def _backups_expire(ledger: Ledger) -> date | None:
     return max(days, default=None)
 
 
-def _model_of(ledger: Ledger, dossier: str) -> tuple[str, str]:
+def _about_dossier(
+    ledger: Ledger, actor: Actor, *, dossier: str, kind: RecordType, outcome: str, body: Body
+) -> Draft:
     situation = ledger.get(Dossier, dossier)
     if situation is None:
         raise UnknownDossier("the log holds no such inference")
-    return situation.model, situation.model_version
+    return Draft(
+        type=kind,
+        actor=actor,
+        outcome=outcome,
+        body=body,
+        dossier=dossier,
+        follows=(dossier,),
+        model=situation.model,
+        model_version=situation.model_version,
+    )

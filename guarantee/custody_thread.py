@@ -3,11 +3,21 @@
 from dataclasses import replace
 from typing import Final
 
-from guarantee.bodies import Purpose
-from guarantee.footing import dossier_of, expect, information_of
+from guarantee.bodies import Purpose, Sharing
+from guarantee.footing import cared_for, dossier_of, expect, informations_of
 from guarantee.records import Header, RecordType
-from guarantee.refusals import AlreadyDone, Erased, OnHold, UnknownInformation
-from guarantee.situations import Gate, Information, Rule, State
+from guarantee.refusals import (
+    AlreadyDone,
+    NotCaring,
+    OnHold,
+    ProtocolError,
+    UnknownDossier,
+    UnknownInformation,
+)
+from guarantee.situations import Gate, Gathered, Gathering, Information, Rule, State
+
+GLASS_MS: Final = 24 * 3_600_000
+"""How long a broken glass opens a dossier at most."""
 
 
 def _access(header: Header, state: State) -> None:
@@ -20,8 +30,38 @@ def _access(header: Header, state: State) -> None:
 
 
 def _break_glass(header: Header, state: State) -> None:
+    """It says until when it stays broken; another of the same person takes its place."""
     expect(header, outcome=("opened",))
-    dossier_of(header, state)
+    key, dossier = dossier_of(header, state)
+    until = header.valid_until
+    if until is None or not header.time < until <= header.time + GLASS_MS:
+        raise ProtocolError("a broken glass closes within 24 hours, and the record says when")
+    others = (
+        (who, end) for who, end in dossier.glasses if who != header.actor and end >= header.time
+    )
+    state.put(key, replace(dossier, glasses=(*others, (header.actor, until))), dossier)
+
+
+def _share(header: Header, state: State) -> None:
+    """A carer brings in another one. Under a broken glass nobody brings in anybody."""
+    expect(header, outcome=tuple(Sharing))
+    key, dossier = cared_for(header, state)
+    if header.actor not in dossier.carers:
+        raise NotCaring("the glass is broken for you alone: those who care bring in others")
+    if header.subject is None:
+        raise UnknownDossier("the record does not say with whom the dossier is shared")
+    if header.subject in dossier.carers:
+        raise AlreadyDone("they are among those who care for this patient here")
+    state.put(key, replace(dossier, carers=(*dossier.carers, header.subject)), dossier)
+
+
+def _gather(header: Header, state: State) -> None:
+    """Informations of one patient, for a record that concerns them all to follow."""
+    expect(header, outcome=(Gathered.GATHERED,))
+    informations = informations_of(header, state)
+    if tuple(informations) != header.follows:
+        raise UnknownInformation("what is gathered are informations, each once")
+    state.put(header.id, Gathering(step=Gathered.GATHERED, informations=header.follows), None)
 
 
 def _rectify(header: Header, state: State) -> None:
@@ -55,12 +95,9 @@ def _patient(header: Header, state: State) -> list[tuple[str, Information]]:
     That none is left out, so that no hold is passed over, headers cannot tell; for an erasure the
     verifier can: the informations among the records that its body names are those it follows.
     """
-    if not header.follows or header.subject is None:
-        raise UnknownInformation("the record names no patient, or no information of theirs")
-    informations = [(key, information_of(state, key)) for key in header.follows]
-    if any(information.step is Gate.ERASED for _, information in informations):
-        raise Erased("the patient's records were erased")
-    return informations
+    if header.subject is None:
+        raise UnknownInformation("the record names no patient")
+    return list(informations_of(header, state).items())
 
 
 def _rotate(header: Header, state: State) -> None:  # noqa: ARG001  # stands on nothing earlier
@@ -78,6 +115,8 @@ def _open_log(header: Header, state: State) -> None:  # noqa: ARG001  # stands o
 RULES: Final[dict[RecordType, Rule]] = {
     RecordType.ACCESS_RECORDED: _access,
     RecordType.BREAK_GLASS: _break_glass,
+    RecordType.CARE_SHARED: _share,
+    RecordType.INFORMATIONS_GATHERED: _gather,
     RecordType.PATIENT_RECTIFIED: _rectify,
     RecordType.HOLD_PLACED: _hold,
     RecordType.PATIENT_ERASED: _erase,

@@ -25,6 +25,8 @@ from guarantee.bodies import (
 )
 from guarantee.card import Language, Mode
 from guarantee.errors import GuaranteeError
+from guarantee.footing import check_open
+from guarantee.gathering import followed_by
 from guarantee.identity import Assurance, Caller, Patient
 from guarantee.leaflet import leaflet_digest
 from guarantee.ledger import Ledger
@@ -134,7 +136,7 @@ def inform(
             outcome=Gate.INFORMED,
             body=body,
             sealed_for=pseudonym,
-            follows=_deferred(ledger, pseudonym, models),
+            follows=followed_by(ledger, actor, _deferred(ledger, pseudonym, models)),
             models=tuple(models),
             valid_until=valid_until,
         ),
@@ -213,7 +215,7 @@ def object_to_use(
             outcome=Gate.OBJECTED,
             body=objection,
             sealed_for=pseudonym,
-            follows=informations,
+            follows=followed_by(ledger, actor, informations),
             act=act,
         )
         try:
@@ -315,6 +317,7 @@ def read_first(
 
     Raises:
         UnknownDossier: No such inference.
+        NotCaring: The dossier is not open to the actor.
         AlreadyDone: The answer is not withheld, or no longer.
         InvalidDecision: The label is none of the card's.
     """
@@ -353,6 +356,7 @@ def sign_decision(
     Raises:
         SignatureRefused: No key is registered, or it did not sign this decision.
         UnknownDossier: No such inference.
+        NotCaring: The dossier is not open to the actor.
         StepMissing: The answer is withheld: a first read is missing.
         AnswerWithheld: Another answer on this patient is: its first read is missing.
         AlreadyDone: A decision stands.
@@ -360,6 +364,8 @@ def sign_decision(
     """
     if request is not None and (repeat := ledger.repeated(request)) is not None:
         return repeat
+    # Before the words are looked at: what is wrong with them would tell the answer.
+    check_cares(ledger, actor, dossier)
     view = open_dossier(ledger, dossier)
     label = _decided_label(ledger, view, decision, label, reason)
     if caller.attestation is None or caller.issuer_key is None:
@@ -497,6 +503,7 @@ def tell_patient(
 
     Raises:
         UnknownDossier: No such inference.
+        NotCaring: The dossier is not open to the actor.
         StepMissing: Nothing is decided yet.
         AlreadyDone: The patient was told.
     """
@@ -523,6 +530,7 @@ def confirm_outcome(
 
     Raises:
         UnknownDossier: No such inference.
+        NotCaring: The dossier is not open to the actor.
         StepMissing: The patient was not told yet.
         AlreadyDone: The outcome was confirmed.
         InvalidDecision: The label is empty.
@@ -550,6 +558,7 @@ def correct(
 
     Raises:
         UnknownDossier: No such inference, or the record is not one of its dossier.
+        NotCaring: The dossier is not open to the actor.
     """
     if correction.corrects not in (recorded.id for recorded in ledger.thread(dossier)):
         raise UnknownDossier("the corrected record is not of this dossier")
@@ -562,6 +571,20 @@ def correct(
         body=correction,
         request=request,
     )
+
+
+def check_cares(ledger: Ledger, actor: Actor, dossier: str) -> None:
+    """Check that a clinician may read a dossier, and take its next step.
+
+    They may who informed the patient of it, asked, decided, or were brought in by one of these,
+    and for a day who broke the glass.
+
+    Raises:
+        UnknownDossier: No such inference.
+        Erased: The patient's records were erased.
+        NotCaring: They may not; the message names the ways there are.
+    """
+    check_open(_situation(ledger, dossier), actor.pseudonym, at=ledger.now())
 
 
 def open_dossier(ledger: Ledger, dossier: str) -> DossierView:

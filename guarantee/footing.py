@@ -1,11 +1,12 @@
 """What a header stands on: the situations that rules of every thread look up."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from guarantee.records import Header
 from guarantee.refusals import (
     Erased,
     NotAMember,
+    NotCaring,
     NotInformed,
     ProtocolError,
     UnknownDossier,
@@ -15,11 +16,13 @@ from guarantee.refusals import (
 from guarantee.situations import (
     Dossier,
     Gate,
+    Gathering,
     Information,
     Member,
     Model,
     State,
     Version,
+    View,
     version_key,
 )
 
@@ -43,6 +46,44 @@ def information_of(state: State, key: str) -> Information:
     if information is None:
         raise UnknownInformation("the log holds no such information of a patient")
     return information
+
+
+def informations_of(header: Header, state: State) -> dict[str, Information]:
+    """Every information that the header follows, itself or gathered; none of an erased patient."""
+    if not header.follows:
+        raise UnknownInformation("the record names no information of a patient")
+    informations = {key: information_of(state, key) for key in followed(header, state)}
+    if any(information.step is Gate.ERASED for information in informations.values()):
+        raise Erased("the patient's records were erased")
+    return informations
+
+
+def followed(header: Header, state: View) -> Iterator[str]:
+    """The ids that the header follows; in the place of a gathering, those that it gathered."""
+    for key in header.follows:
+        gathering = state.get(Gathering, key)
+        yield from (key,) if gathering is None else gathering.informations
+
+
+def cared_for(header: Header, state: State) -> tuple[str, Dossier]:
+    """As `dossier_of`, where the dossier is open to who acts."""
+    key, dossier = dossier_of(header, state)
+    check_open(dossier, header.actor, at=header.time)
+    return key, dossier
+
+
+def check_open(dossier: Dossier, person: str, *, at: int) -> None:
+    """Check that a clinician may read the dossier, and take its next step.
+
+    Raises:
+        NotCaring: They may not.
+    """
+    if not dossier.is_open_to(person, at=at):
+        raise NotCaring(
+            "you are none of those who care for this patient here: have one of them bring you in "
+            "(POST /v1/inferences/{id}/carers) or, where it cannot wait, break the glass "
+            "(POST /v1/inferences/{id}/break-glass)"
+        )
 
 
 def dossier_of(header: Header, state: State) -> tuple[str, Dossier]:

@@ -57,6 +57,8 @@ ROLES: Final[dict[RecordType, frozenset[Role]]] = {
     RecordType.CASE_REVIEWED: _COLLEGE,
     RecordType.ACCESS_RECORDED: _CLINICAL | _COLLEGE | _DPO | _MONITOR,
     RecordType.BREAK_GLASS: _CLINICAL,
+    RecordType.CARE_SHARED: _CLINICAL,
+    RecordType.INFORMATIONS_GATHERED: _CLINICAL | _DPO,
     RecordType.PATIENT_RECTIFIED: _DPO,
     RecordType.PATIENT_ERASED: _DPO,
     RecordType.HOLD_PLACED: _DPO,

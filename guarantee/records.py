@@ -50,6 +50,8 @@ class RecordType(StrEnum):
     CASE_REVIEWED = "CaseReviewed"
     ACCESS_RECORDED = "AccessRecorded"
     BREAK_GLASS = "BreakGlass"
+    CARE_SHARED = "CareShared"
+    INFORMATIONS_GATHERED = "InformationsGathered"
     PATIENT_RECTIFIED = "PatientRectified"
     PATIENT_ERASED = "PatientErased"
     HOLD_PLACED = "HoldPlaced"
@@ -78,7 +80,7 @@ class Header:
         vaulted_digest: SHA-256 of the stored body, hexadecimal.
         commitment: SHA-256 over tag, nonce and body of a sealed record; none where it is clear.
         models: What a patient was informed of.
-        valid_until: When that information ends, in milliseconds since 1970.
+        valid_until: When that information, or a broken glass, ends, in milliseconds since 1970.
         subject: Pseudonym of the person whom a governance record concerns.
         key: Thumbprint of the actor's own key, where the record registers it or is signed with it.
         statement: SHA-256 of a signed decision's words, hexadecimal: `signing_keys.statement_of`.
@@ -130,6 +132,7 @@ class Header:
                     **facts,
                     "type": RecordType(facts["type"]),
                     "role": Role(facts["role"]),
+                    "actor": sys.intern(facts["actor"]),
                     "follows": _held_once(tuple(facts["follows"])),
                     "model": sys.intern(facts["model"]) if "model" in facts else None,
                     "model_version": (

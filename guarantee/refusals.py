@@ -31,6 +31,10 @@ class InformedMeanwhile(ProtocolError):
     """The patient was informed anew while their objection was written: object again."""
 
 
+class NotCaring(ProtocolError):
+    """The dossier is not open to this clinician; the message names the ways there are."""
+
+
 class StepMissing(ProtocolError):
     """An earlier step of the dossier was not taken; the message names it."""
 

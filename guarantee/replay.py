@@ -37,6 +37,7 @@ from guarantee.draw import (
     check_sample,
 )
 from guarantee.findings import Finding, Progress, Report
+from guarantee.footing import followed
 from guarantee.founding import Founding
 from guarantee.protocol import advance
 from guarantee.rebuilt import Rebuilt
@@ -336,7 +337,7 @@ def _contradiction(
                 for record in body.records
                 if replayed.state.get(Information, record) is not None
             }
-            if informed != set(header.follows):
+            if informed != set(followed(header, replayed.state)):
                 return "it follows other informations of the patient than those that it erases"
         case BackupTaken():
             if body.size > index or tree.root_at(body.size).hex() != body.root:

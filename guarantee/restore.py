@@ -34,12 +34,11 @@ from guarantee.errors import GuaranteeError
 from guarantee.home import Home
 from guarantee.identity import Caller, Role
 from guarantee.ledger import Ledger, origin_of
-from guarantee.logged import UnknownRecord, tiles_of
+from guarantee.logged import tiles_of
 from guarantee.pen import KEPT_FILE
 from guarantee.pseudonyms import ACTORS_KEY, Actor, KnownActor, UnknownPerson
 from guarantee.records import Header, RecordType
 from guarantee.refusals import ProtocolError
-from guarantee.situations import Information
 from guarantee.store import BODIES, HEAD, PEOPLE, RECORDS, SIGNED, Reader, Store, StoreUnavailable
 from guarantee.succession import succeeding
 from guarantee.tiles import TileReader
@@ -405,7 +404,7 @@ def _repeat(ledger: Ledger, there: _LogThere, shared: int) -> dict[RecordType, i
         return repeated
     with there.reader.reading() as old:
         rows = old.execute(
-            select(RECORDS.c.header, BODIES.c.stored)
+            select(RECORDS.c.header, BODIES.c.stored, BODIES.c.key_id)
             # An objection of a patient who was erased later has no body any more.
             .join_from(RECORDS, BODIES, RECORDS.c.id == BODIES.c.record_id)
             .where(
@@ -414,14 +413,15 @@ def _repeat(ledger: Ledger, there: _LogThere, shared: int) -> dict[RecordType, i
             )
             .order_by(RECORDS.c.position)
         ).all()
-        known = [(Header.decode(row.header), row.stored) for row in rows]
-        stopped = _stopped(header for header, _ in known)
-        for header, stored in known:
+        known = [(Header.decode(row.header), row.stored, row.key_id) for row in rows]
+        stopped = _stopped(header for header, _, _ in known)
+        for header, stored, patient in known:
             if header.model is not None and header.id not in stopped:
                 continue
             try:
-                _append_again(ledger, header, stored, _same_actor(ledger, header, old))
-            except (ProtocolError, UnknownRecord, UnknownPerson):
+                actor = _same_actor(ledger, header, old)
+                _append_again(ledger, header, stored, header.subject or patient or "", actor)
+            except (ProtocolError, UnknownPerson):
                 # It stands already, or is about what the backup does not know.
                 continue
             repeated[header.type] += 1
@@ -434,15 +434,15 @@ def _stopped(headers: Iterator[Header]) -> set[str]:
     return {header.id for header in last.values() if header.type is RecordType.MODEL_SUSPENDED}
 
 
-def _append_again(ledger: Ledger, header: Header, stored: bytes, actor: Actor) -> None:
+def _append_again(
+    ledger: Ledger, header: Header, stored: bytes, patient: str, actor: Actor
+) -> None:
     """Append what a record of the replaced log says, about what this log knows.
 
     Raises:
         ProtocolError: It may not stand here.
-        UnknownRecord: It is about an information that this log does not hold.
         UnknownPerson: It is about a patient whom this log does not know.
     """
-    patient = header.subject or ""
     body = None if header.commitment else BODY_TYPES[header.type].model_validate_json(stored)
     match body:
         case PatientErased():
@@ -453,15 +453,12 @@ def _append_again(ledger: Ledger, header: Header, stored: bytes, actor: Actor) -
         case ModelSuspended():
             versions.suspend(ledger, actor, name=header.model or "", reason=body.reason)
         case _:
-            information = next(
-                (key for key in header.follows if ledger.get(Information, key) is not None), ""
-            )
-            key = ledger.people.key(ledger.sealed_for(information) or "")
+            key = ledger.people.key(patient)
             objection = unseal(key, header.id, stored, header.commitment or "")
             dossier.object_to_use(
                 ledger,
                 actor,
-                information_id=information,
+                information_id=custody.holding(ledger, patient).informations[0],
                 objection=PatientObjected.model_validate_json(objection),
             )
 

@@ -316,7 +316,7 @@ def review(
         UnknownDossier: No such inference.
         Erased: The patient's records were erased since.
         AlreadyDone: The member has reviewed this case.
-        NotAMember: The actor has no seat, or asked or decided in this very case.
+        NotAMember: The actor has no seat, or cared for the patient in this very case.
     """
     standing = ledger.get(Draw, announcement)
     if standing is None or standing.drawn is None:

@@ -40,6 +40,12 @@ class Standing(StrEnum):
     SUSPENDED = "suspended"
 
 
+class Gathered(StrEnum):
+    """The one step of gathered informations."""
+
+    GATHERED = "gathered"
+
+
 class DrawStep(StrEnum):
     """The steps of a draw of cases."""
 
@@ -78,12 +84,26 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Information:
-    """One `PatientInformed` or `InformationDeferred`, by its record's id."""
+    """One `PatientInformed` or `InformationDeferred`, by its record's id.
+
+    Attributes:
+        by: Pseudonym of who informed the patient: they care for them in every dossier that it
+            opens.
+    """
 
     step: Gate
     models: tuple[str, ...]
     valid_until: int | None
+    by: str
     held: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gathering:
+    """One `InformationsGathered`, by its record's id."""
+
+    step: Gathered
+    informations: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +111,9 @@ class Dossier:
     """One inference, by its record's id.
 
     Attributes:
-        hands: Pseudonyms of who asked and who decided: neither reviews the case.
+        carers: Pseudonyms of who informed the patient, asked, decided, or was brought in by one
+            of these: they read the dossier and take its steps, and none of them reviews it.
+        glasses: Who broke the glass last, each until when, in milliseconds since 1970.
         abstained: Whether the model did; of a withheld answer, no header tells.
     """
 
@@ -100,8 +122,15 @@ class Dossier:
     model_version: str
     information: str
     lapsed: bool = False
-    hands: tuple[str, ...] = ()
+    carers: tuple[str, ...] = ()
+    glasses: tuple[tuple[str, int], ...] = ()
     abstained: bool = False
+
+    def is_open_to(self, person: str, *, at: int) -> bool:
+        """Whether somebody may read the dossier and take its next step, at that time."""
+        return person in self.carers or any(
+            who == person and at <= until for who, until in self.glasses
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,6 +256,7 @@ class OwnKey:
 
 Situation = (
     Information
+    | Gathering
     | Dossier
     | Model
     | Version
@@ -242,6 +272,7 @@ Situation = (
 S = TypeVar(
     "S",
     Information,
+    Gathering,
     Dossier,
     Model,
     Version,

@@ -5,6 +5,7 @@ from typing import Final
 
 _FORMS: Final[Mapping[str, str]] = {
     r"^[0-9a-f]{64}$": "send 64 hexadecimal digits, small letters",
+    r"^[0-9]{11}$": "send the 11 digits of an RPPS number",
     r"^[0-9a-f]{32}$": "send 32 hexadecimal digits, small letters",
     r"^[1-9][0-9]{0,5}/[1-9][0-9]{0,5}$": "send a share as 1/20",
     r"^[A-Za-z0-9_-]{43}$": "send a key's thumbprint, 43 letters and digits (RFC 7638)",

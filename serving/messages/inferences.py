@@ -9,6 +9,7 @@ from guarantee.abstention import Abstention
 from guarantee.bodies import (
     AccessRecorded,
     BreakGlass,
+    CareShared,
     CaseReviewed,
     Context,
     Corrected,
@@ -17,6 +18,7 @@ from guarantee.bodies import (
     OutcomeConfirmed,
     PatientTold,
     ReviewLapsed,
+    Sharing,
     Words,
 )
 from guarantee.card import Code, Mode, Text
@@ -303,6 +305,7 @@ Followed = (
     | CaseReviewed
     | AccessRecorded
     | BreakGlass
+    | CareShared
 )
 
 
@@ -318,6 +321,13 @@ class EventGiven(Given):
     body: Followed | None = Field(
         description="None of the inference itself, which stands beside the events"
     )
+
+
+class CareBroughtIn(Taken):
+    """A colleague who cares for the patient from here on, and why."""
+
+    number: str = Field(pattern=r"^[0-9]{11}$", description="Their RPPS number")
+    reason: Sharing
 
 
 class DossierGiven(InferenceGiven):

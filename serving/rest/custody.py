@@ -9,11 +9,12 @@ from fastapi import APIRouter, Path
 from guarantee import custody
 from guarantee.access import PatientReport, patient_access, read_dossier
 from guarantee.bodies import BreakGlass
+from guarantee.identity import Caller, InvalidIdentity, Role, check_rpps
 from guarantee.versions import RegisteredVersion
 from models.errors import ModelsError
 from serving import shown
 from serving.house import House
-from serving.messages.inferences import DossierGiven
+from serving.messages.inferences import CareBroughtIn, DossierGiven
 from serving.messages.parts import StepRecorded
 from serving.messages.patients import (
     AccessAsked,
@@ -95,9 +96,30 @@ def hold(by: ActingOfficer, pseudonym: Pseudonym, asked: HoldAsked) -> StepRecor
 
 @router.post("/inferences/{inference_id}/break-glass", tags=["inferences"], status_code=CREATED)
 def break_glass(by: ActingClinician, inference_id: InferenceId, broken: BreakGlass) -> DossierGiven:
-    """Read a dossier that you took no part in because it cannot wait; recorded first.
+    """Open a dossier that is not open to you, because it cannot wait; recorded first.
 
-    It opens the dossier to you for 24 hours. The college and the patient see it.
+    For 24 hours, to you alone: to read it, and to take its next step. Where you decide, you care
+    for the patient from there on. The college and the patient see it.
     """
     by.once(partial(custody.break_glass, dossier=inference_id, ground=broken.ground))
     return shown.whole(by.house, read_dossier(by.ledger, by.actor, dossier=inference_id))
+
+
+@router.post("/inferences/{inference_id}/carers", tags=["inferences"], status_code=CREATED)
+def share_care(
+    by: ActingClinician, inference_id: InferenceId, brought_in: CareBroughtIn
+) -> StepRecorded:
+    """Bring a colleague into a dossier of yours: who is on call next, who signs, who advises."""
+    try:
+        check_rpps(brought_in.number, luhn=by.house.settings.in_production)
+    except InvalidIdentity as error:
+        raise UnacceptedField("number", str(error)) from error
+    colleague = Caller(issuer=by.caller.issuer, subject=brought_in.number, role=Role.CLINICIAN)
+    return by.step(
+        partial(
+            custody.share_care,
+            dossier=inference_id,
+            colleague=colleague,
+            reason=brought_in.reason,
+        )
+    )

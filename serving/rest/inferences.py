@@ -52,8 +52,9 @@ def ask(by: ActingClinician, name: Name, question: Question) -> InferenceGiven:
 def show_inference(by: Reading, inference_id: InferenceId) -> DossierGiven:
     """The dossier: the inference, its input, and what followed.
 
-    For clinicians who took part in it, or broke the glass; with a purpose, which is recorded,
-    for the college where the case was drawn, and for the data protection officer.
+    For clinicians who informed the patient of it, asked, decided, or were brought in by one of
+    these, and for a day after a broken glass; with a purpose, which is recorded, for the college
+    where the case was drawn, and for the data protection officer.
     """
     return shown.whole(by.house, by.dossier(inference_id))
 

@@ -76,6 +76,47 @@ def test_broken_glass_opens_one_dossier_to_one_clinician_and_is_seen(
         problem(member.post(f"{met.dossier}/break-glass", json={"ground": "urgency"}), 403)
 
 
+def test_a_carer_brings_in_a_colleague_who_then_decides(
+    service: Service, clinician: httpx.Client
+) -> None:
+    met = Met(clinician)
+    with service.client(Role.CLINICIAN, OTHER) as other:
+        refused = problem(other.post(f"{met.dossier}/decision", json={"decision": "accepted"}), 403)
+        assert refused["type"].endswith(":not-caring")
+        assert "/carers" in refused["detail"]
+        # No answer is told by what is wrong with a stranger's words.
+        guess = {"decision": "overridden", "label": "lung", "reason": "why"}
+        assert problem(other.post(f"{met.dossier}/decision", json=guess), 403) == refused
+        correction = {"corrects": met.inference, "statement": "The slides were swapped."}
+        problem(other.post(f"{met.dossier}/correction", json=correction), 403)
+        problem(other.get(met.dossier), 403)
+
+        sent = {"number": OTHER, "reason": "on_call"}
+        problem(other.post(f"{met.dossier}/carers", json=sent), 403)
+        key = {"Idempotency-Key": "tonight"}
+        first = clinician.post(f"{met.dossier}/carers", json=sent, headers=key)
+        assert first.status_code == 201, first.text
+        assert (
+            clinician.post(f"{met.dossier}/carers", json=sent, headers=key).json() == first.json()
+        )
+        problem(clinician.post(f"{met.dossier}/carers", json=sent), 409)
+
+        assert types(other.get(met.dossier)) == ["InferenceMade", "CareShared"]
+        decided = other.post(f"{met.dossier}/decision", json={"decision": "accepted"})
+        assert decided.status_code == 201, decided.text
+    for odd in ({"number": "1", "reason": "team"}, {"number": OTHER, "reason": "curiosity"}):
+        problem(clinician.post(f"{met.dossier}/carers", json=odd), 422)
+    with service.client(Role.DPO) as dpo:
+        (shared,) = [
+            one
+            for one in dpo.post(f"{met.path}/access", json={}).json()["accesses"]
+            if one["type"] == "CareShared"
+        ]
+        assert shared["whom"] == {"role": "clinician", "number": OTHER}
+        assert shared["outcome"] == "on_call"
+        problem(dpo.post(f"{met.dossier}/carers", json=sent), 403)
+
+
 def test_broken_glass_shows_no_withheld_answer(service: Service, clinician: httpx.Client) -> None:
     met = Met(clinician, WITHHELD_MODEL)
     with service.client(Role.CLINICIAN, OTHER) as other:
