@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import ks_2samp
 
 from monitoring import variation
 from monitoring.findings import Column
@@ -38,6 +39,10 @@ class Numbers:
         spread = self.expected.std()
         away = self.met.mean() - self.expected.mean()
         return float(away / spread) if spread > 0 else None
+
+    def chance(self) -> float:
+        """The p-value that Evidently will find."""
+        return float(ks_2samp(self.expected, self.met).pvalue)
 
     def series(self) -> "tuple[Series[Any], Series[Any]]":
         """Reference and window as Evidently gets them: no row is a case, no edge a value.
@@ -78,6 +83,10 @@ class Words:
     def shift(self) -> float | None:
         """See `Column.shift`."""
         return variation.total_variation(self.expected, self.met)
+
+    def chance(self) -> float:
+        """The p-value that Evidently will find by total variation."""
+        return variation.p_value(*variation.counts(self.expected, self.met))
 
     def series(self) -> "tuple[Series[Any], Series[Any]]":
         """Reference and window as Evidently gets them: sorted, so that no row is a case."""

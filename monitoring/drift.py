@@ -54,6 +54,54 @@ class Examined:
     html: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What Evidently is asked about a window.
+
+    Attributes:
+        screened, passed, skipped: As `findings.Tested` has them.
+    """
+
+    comparisons: tuple[Comparison, ...]
+    screened: int
+    passed: tuple[str, ...]
+    skipped: tuple[str, ...]
+
+
+def plan(
+    expected: Expected, window: Sample, policy: MonitoringPolicy, earlier: Sample | None = None
+) -> Plan | Undecided:
+    """Screen `window` and choose the columns of all five families; see `examine`."""
+    if len(window) < policy.least_cases:
+        return Undecided(cases=len(window), needed=policy.least_cases)
+    if expected.names != window.names or (earlier and earlier.names != window.names):
+        raise ValueError("reference and window have different features")
+    skipped: list[str] = []
+    screened = screen(expected, window, policy.least_cases)
+    comparisons = [
+        *_watched(expected, window, policy, screened, skipped),
+        *_against_reference(expected, window, policy),
+    ]
+    picked, passed = _screened(expected, window, policy, screened)
+    comparisons += picked
+    known = 0 if earlier is None else len(earlier)
+    if earlier is None or known < policy.least_cases:
+        skipped.append(
+            f"{CONFIDENCE}, {ABSTAINED}, {MISSING}, subgroups: "
+            f"{known} earlier cases, {policy.least_cases} needed"
+        )
+    else:
+        of_groups, undecided = subgroups(earlier, window, expected.watched, policy)
+        comparisons += [*_against_earlier(earlier, window, policy), *of_groups]
+        skipped += undecided
+    return Plan(
+        comparisons=tuple(comparisons),
+        screened=len(expected.names) - len(expected.watched),
+        passed=passed,
+        skipped=tuple(skipped),
+    )
+
+
 def examine(
     expected: Expected, window: Sample, policy: MonitoringPolicy, earlier: Sample | None = None
 ) -> Examined | Undecided:
@@ -64,43 +112,19 @@ def examine(
             needs them is untested, and said to be.
 
     Raises:
-        ValueError: The samples have different features.
+        ValueError: The samples have different features, or a name stands for two columns.
     """
-    if len(window) < policy.least_cases:
-        return Undecided(cases=len(window), needed=policy.least_cases)
-    if expected.names != window.names or (earlier and earlier.names != window.names):
-        raise ValueError("reference and window have different features")
-    skipped: list[str] = []
-    screened = screen(expected, window, policy.least_cases)
-    picked, passed = _screened(expected, window, policy, screened)
-    if earlier is None or len(earlier) < policy.least_cases:
-        known = 0 if earlier is None else len(earlier)
-        skipped.append(
-            f"{CONFIDENCE}, {ABSTAINED}, {MISSING}, subgroups: "
-            f"{known} earlier cases, {policy.least_cases} needed"
-        )
-        of_groups: list[Comparison] = []
-        before: list[Comparison] = []
-    else:
-        before = list(_against_earlier(earlier, window, policy))
-        of_groups, unsaid = subgroups(earlier, window, expected.watched, policy)
-        skipped += unsaid
-    columns, html = comparison.decide(
-        [
-            *_watched(expected, window, policy, screened, skipped),
-            *_against_reference(expected, window, policy),
-            *before,
-            *picked,
-            *of_groups,
-        ]
-    )
+    asked = plan(expected, window, policy, earlier)
+    if isinstance(asked, Undecided):
+        return asked
+    columns, html = comparison.decide(asked.comparisons)
     kind = Drifted if any(column.drifted for column in columns) else Stable
     finding = kind(
         cases=len(window),
         columns=columns,
-        screened=len(expected.names) - len(expected.watched),
-        passed=passed,
-        skipped=tuple(skipped),
+        screened=asked.screened,
+        passed=asked.passed,
+        skipped=asked.skipped,
     )
     return Examined(finding=finding, html=html)
 

@@ -9,10 +9,8 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import ks_2samp
 
 from guarantee.card import MonitoringPolicy
-from monitoring import variation
 from monitoring.comparison import Comparison, Numbers, Words
 from monitoring.sample import Sample
 
@@ -60,7 +58,7 @@ def subgroups(
             threshold=threshold,
         )
         for column in columns:
-            chance = _chance(column)
+            chance = column.chance()
             if chance <= threshold:
                 surprising.append((chance, column.name, column))
     surprising.sort(key=lambda found: found[:2])
@@ -103,9 +101,3 @@ def _columns(
         expected=before.labels,
         met=now.labels,
     )
-
-
-def _chance(column: Comparison) -> float:
-    if isinstance(column, Numbers):
-        return float(ks_2samp(column.expected, column.met).pvalue)
-    return variation.p_value(*variation.counts(column.expected, column.met))

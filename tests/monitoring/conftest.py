@@ -41,7 +41,8 @@ _GENES = tuple(f"gene {number}" for number in range(12))
 _WORDS = Text(fr="Fabriqué pour un test.", en="Made for a test.")
 
 
-def _card() -> Card:
+def card() -> Card:
+    """Of the made-up model."""
     return Card(
         name=NAME,
         title=_WORDS,
@@ -155,7 +156,7 @@ def ward(tmp_path: Path) -> Iterator[Ward]:
         labels=tuple(_ORIGINS[case % len(_ORIGINS)] for case in range(240)),
         ids=tuple(f"sample {case}" for case in range(240)),
     )
-    training = train(cohort, _card(), Parameters(rounds=10, threads=1))
+    training = train(cohort, card(), Parameters(rounds=10, threads=1))
     digest = bundle.write(training.bundle, tmp_path / "bundle")
     shelf.lay(home, tmp_path / "bundle", name=NAME, version="1", digest=digest)
     served = shelf.load(home, name=NAME, version="1", digest=digest)
