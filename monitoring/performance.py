@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 
 from guarantee import seen
+from guarantee.abstention import ABSTAINED
 from guarantee.bodies import Context
 from guarantee.card import Card
 from guarantee.ledger import Ledger
@@ -200,7 +201,7 @@ def _case(case: Seen) -> Callable[[Followed], Case]:
             label=answer.label,
             confidence=answer.probability,
             prediction_set=answer.prediction_set,
-            abstained="abstained" in answer.flags,
+            abstained=ABSTAINED in answer.flags,
             context=context,
             followed=followed,
         )

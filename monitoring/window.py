@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 
 from guarantee import seen
+from guarantee.abstention import ABSTAINED
 from guarantee.card import MonitoringPolicy
 from guarantee.ledger import Ledger
 from guarantee.records import unpack_floats
@@ -15,7 +16,6 @@ from monitoring.sample import Sample
 
 KINDS: Final = ("hospital", "machine", "sex", "age_band")
 """Of subgroups, as `guarantee.bodies.Context` names them."""
-_ABSTAINED: Final = "abstained"
 _DAY_MS: Final = 86_400_000
 _MOST_EARLIER: Final = 5000
 
@@ -129,7 +129,7 @@ class _Cases:
         self._labels.append(case.answer.label)
         self._confidence.append(case.answer.probability)
         flags = case.answer.flags
-        self._flags.append((Flag.OUT_OF_DISTRIBUTION.value in flags, _ABSTAINED in flags))
+        self._flags.append((Flag.OUT_OF_DISTRIBUTION.value in flags, ABSTAINED in flags))
         for kind, said in self._groups.items():
             said.append(getattr(case.context, kind))
         self._indices.append(case.index)

@@ -42,7 +42,7 @@ from monitoring.window import Bounds
 from serving.auth import Issuer
 from tests.benchmarks.figures import Figure, options
 from tests.models.conftest import card_of, cohort_of
-from tests.serving.conftest import GARANT_SERVE, a_patient, start, stop, token
+from tests.serving.conftest import GARANT_SERVE, informed, start, stop, token
 
 MODEL = "ten-origins"
 LABELS = tuple(f"origin {number}" for number in range(10))
@@ -96,7 +96,7 @@ def answered(home: Home, served: ServedModel, cases: int) -> None:
                 insert_all(
                     connection, KEYS, [(one, master.wrap(new_key(), owner=one)) for one in patients]
                 )
-            informed = ledger.record_all(
+            told = ledger.record_all(
                 Draft(
                     type=RecordType.PATIENT_INFORMED,
                     actor=clinician,
@@ -109,7 +109,7 @@ def answered(home: Home, served: ServedModel, cases: int) -> None:
                 )
                 for one in patients
             )
-            ids = [one.id for one in informed if isinstance(one, Recorded)]
+            ids = [one.id for one in told if isinstance(one, Recorded)]
             for outcome in ledger.record_all(
                 drafts(served, clinician, patients, ids, met(some, start))
             ):
@@ -269,9 +269,7 @@ def interference(home: Home, served: ServedModel, slices: int, cases: int) -> Fi
     service = start(home, home.path / "service.log", *GARANT_SERVE, "--workers", "1")
     try:
         with service.client(Role.CLINICIAN) as client:
-            information = client.post(
-                "/v1/patients/information", json={"patient": a_patient(), "models": [MODEL]}
-            ).json()["information_id"]
+            information = informed(client, MODEL)
             profile = dict(zip(served.contract.names, met(1, 3)[0].tolist(), strict=True))
             asked = {
                 "information_id": information,
