@@ -63,7 +63,7 @@ $(READY): requirements.lock pyproject.toml
 $(PROVIDER): tests/serving/provider/package-lock.json
 	mkdir -p $(@D)
 	cp $(<D)/package.json $< $(@D)
-	-command -v npm >/dev/null && npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --silent
+	command -v npm >/dev/null && npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --silent || rm $@
 
 $(UV):
 	$(PYTHON) -m venv build/lock

@@ -152,7 +152,8 @@ class _PublishedKeys:
         if not isinstance(kid, str):
             raise Unauthenticated("the token does not name its key: kid is missing")
         if kid not in self._keys or self._age(self._fetched) > _FRESH_SECONDS:
-            self._renew()
+            believed = kid in self._keys and self._age(self._fetched) <= _BELIEVED_SECONDS
+            self._renew(wait=not believed)
         if self._age(self._fetched) > _BELIEVED_SECONDS:
             raise IssuerUnreachable(f"the keys of {self.url} cannot be had: retry")
         key, fixed = self._keys.get(kid, (None, None))
@@ -165,18 +166,22 @@ class _PublishedKeys:
     def _age(self, then: float | None) -> float:
         return float("inf") if then is None else time.monotonic() - then
 
-    def _renew(self) -> None:
-        with self._fetching:
+    def _renew(self, *, wait: bool) -> None:
+        # One thread fetches; the others go on with a key that they know.
+        if not self._fetching.acquire(blocking=wait):
+            return
+        try:
             # Whoever waited here finds what the one before has fetched, or failed to.
             if self._age(self._tried) < _PAUSE_SECONDS:
                 return
             self._tried = time.monotonic()
-            try:
-                keys = _published(self.url)
-            except IssuerUnreachable:
-                # Known keys go on for their hour; without any, `named` says so.
-                return
+            keys = _published(self.url)
             self._keys, self._fetched = keys, time.monotonic()
+        except IssuerUnreachable:
+            # Known keys go on for their hour; without any, `named` says so.
+            return
+        finally:
+            self._fetching.release()
 
 
 def _published(url: str) -> dict[str, tuple[Key, str | None]]:
@@ -209,7 +214,9 @@ def _fetched(url: str) -> dict[str, Any]:
 
     content = b""
     try:
-        with httpx.stream("GET", url, timeout=_TIMEOUT_SECONDS) as response:
+        # A proxy of the environment is for what leaves the machine.
+        away = url.startswith("https:")
+        with httpx.stream("GET", url, timeout=_TIMEOUT_SECONDS, trust_env=away) as response:
             response.raise_for_status()
             for chunk in response.iter_bytes():
                 content += chunk
