@@ -1,24 +1,21 @@
-"""Appending: drafts wait in a queue, groups of them share a transaction, heads are signed after.
+"""Appending: drafts that wait share a transaction, heads are signed after.
 
 Whoever sends a draft is answered once its group is durable. The head that a commit made is signed
 when there is time: a signature can be made again, a commit cannot.
 """
 
 import json
-import queue
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import islice
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, Table, bindparam, insert, select, update
 
 from guarantee.bodies import Body
 from guarantee.errors import GuaranteeError
+from guarantee.idle import WhenIdle
 from guarantee.logged import (
     Head,
     LedgerError,
@@ -34,7 +31,8 @@ from guarantee.protocol import advance
 from guarantee.pseudonyms import Actor, Pseudonyms
 from guarantee.records import Header, RecordType, new_id
 from guarantee.refusals import Erased, ProtocolError
-from guarantee.state import StoredState, Trial
+from guarantee.state import StoredState, Trial, check_moved
+from guarantee.statements import Lookup, Statement, Value, insert_all
 from guarantee.store import (
     BODIES,
     HEAD,
@@ -44,10 +42,9 @@ from guarantee.store import (
     TILES,
     Store,
     StoreUnavailable,
-    Value,
-    insert_all,
 )
 from guarantee.tiles import Edge, TileReader
+from guarantee.turns import Turns, TurnsEnded
 from guarantee.vault import in_clear, seal
 
 MOST_IN_A_GROUP = 256
@@ -122,23 +119,22 @@ class Request:
 class _Pending:
     draft: Draft
     body: bytes
-    request: tuple[bytes, bytes] | None
-    done: "Future[Recorded] | None"
+    request: tuple[bytes, bytes] | None = None
     outcome: "Recorded | Exception | None" = None
 
-    def settle(self, outcome: "Recorded | Exception") -> None:
-        """Say what became of it, once."""
-        self.outcome = outcome
-        if self.done is None:
-            return
-        if isinstance(outcome, Recorded):
-            self.done.set_result(outcome)
-        else:
-            self.done.set_exception(outcome)
+    def settled(self) -> "Recorded | ProtocolError":
+        """What became of it.
+
+        Raises:
+            LedgerUnavailable: Outcome unknown.
+        """
+        if isinstance(self.outcome, (Recorded, ProtocolError)):
+            return self.outcome
+        raise self.outcome or LedgerUnavailable("the log was interrupted: ask again")
 
 
 class Appender:
-    """One process's end of the log: a queue, and the thread that commits from it."""
+    """One process's end of the log: callers take turns at committing what all of them sent."""
 
     def __init__(
         self, store: Store, people: Pseudonyms, pen: Pen, clock: Callable[[], int]
@@ -148,32 +144,28 @@ class Appender:
         self._pen = pen
         self._clock = clock
         self._edge: Edge | None = None
-        self._unsigned = False
-        self._signed_at = 0.0
-        self._expected = 1
-        self._commit_seconds = 0.0
-        self._queue: queue.SimpleQueue[list[_Pending] | None] = queue.SimpleQueue()
-        self._closing = threading.Lock()
-        self._closed = False
-        self._committer = threading.Thread(target=self._run, name="ledger", daemon=True)
-        self._committer.start()
+        self._doubted = False
+        self._turns: Turns[_Pending] = Turns(self._settle, most=MOST_IN_A_GROUP)
+        self._signing = WhenIdle(
+            self._sign_unsigned, after_seconds=IDLE_SECONDS, every_seconds=SIGNED_EVERY_SECONDS
+        )
 
     def close(self) -> bool:
         """Finish what was asked, then stop; False where it was closed before."""
-        with self._closing:
-            if self._closed:
-                return False
-            self._closed = True
-            self._queue.put(None)
-        self._committer.join()
+        if not self._turns.end():
+            return False
+        self._signing.close()
         return True
 
-    def submit(self, draft: Draft, request: Request | None = None) -> "Future[Recorded]":
-        """Like `record`, without waiting: the future holds what it would return or raise."""
-        done: Future[Recorded] = Future()
+    def record(self, draft: Draft, request: Request | None = None) -> Recorded:
+        """See `Ledger.record`."""
         blinded = self._blinded(request) if request else None
-        self._put([_Pending(draft, draft.body.encode(), blinded, done)])
-        return done
+        pending = _Pending(draft, draft.body.encode(), blinded)
+        self._append([pending])
+        outcome = pending.settled()
+        if isinstance(outcome, ProtocolError):
+            raise outcome
+        return outcome
 
     def record_all(self, drafts: Iterable[Draft]) -> Iterator[Recorded | ProtocolError]:
         """Append many records, thousands a transaction, and give what became of each, in order.
@@ -184,23 +176,18 @@ class Appender:
             LedgerUnavailable: Outcome unknown of what was not given yet.
         """
         source = iter(drafts)
-        while drawn := list(islice(source, MOST_AT_ONCE)):
-            pendings = [_Pending(draft, draft.body.encode(), None, None) for draft in drawn]
-            last: Future[Recorded] = Future()
-            pendings[-1].done = last
-            self._put(pendings)
-            last.exception()
+        while pendings := [
+            _Pending(one, one.body.encode()) for one in islice(source, MOST_AT_ONCE)
+        ]:
+            self._append(pendings)
             for pending in pendings:
-                if isinstance(pending.outcome, (Recorded, ProtocolError)):
-                    yield pending.outcome
-                else:
-                    raise pending.outcome or LedgerUnavailable("the log stopped: open it again")
+                yield pending.settled()
 
-    def _put(self, pendings: list[_Pending]) -> None:
-        with self._closing:
-            if self._closed:
-                raise LedgerClosed("the log is closed")
-            self._queue.put(pendings)
+    def _append(self, pendings: list[_Pending]) -> None:
+        try:
+            self._turns.serve(pendings)
+        except TurnsEnded:
+            raise LedgerClosed("the log is closed") from None
 
     def repeated(self, request: Request) -> Recorded | None:
         """What an earlier request under this key recorded, if it did.
@@ -208,10 +195,9 @@ class Appender:
         Raises:
             RequestConflict: The key was used for another request.
         """
-        key, digest = self._blinded(request)
+        blinded = self._blinded(request)
         with self._store.reading() as connection:
-            record_id = _requested(connection, key, digest, self._people.bind_request)
-            return recorded_in(connection, record_id, repeated=True) if record_id else None
+            return _Asked(connection, [blinded], self._people.bind_request).repeat(blinded)
 
     def _blinded(self, request: Request) -> tuple[bytes, bytes]:
         scope = json.dumps([request.actor, request.route, request.key])
@@ -219,90 +205,30 @@ class Appender:
         blind = self._people.blind_request
         return blind("request", scope), blind("content", digest)
 
-    def _run(self) -> None:
-        """Commit group after group; sign the head for this home whenever there is time."""
-        group: list[_Pending] = []
-        try:
-            closing = False
-            while not closing:
-                group, closing = self._next_group()
-                if group:
-                    self._settle(group)
-                idle = not group
-                late = time.perf_counter() - self._signed_at > SIGNED_EVERY_SECONDS
-                if self._unsigned and (closing or idle or late):
-                    self._sign_unsigned()
-        finally:
-            # Only a defect ends the loop before it was asked to: nobody must wait for it.
-            self._closed = True
-            for pending in (*group, *self._drained()):
-                if pending.outcome is None:
-                    pending.settle(LedgerUnavailable("the log stopped: open it again"))
-
-    def _next_group(self) -> tuple[list[_Pending], bool]:
-        """What waits, at most a group, and whether the log is being closed.
-
-        Those who were just served come back soon: waiting for as many as there are, for half
-        the time that a commit takes, halves the number of commits. One who comes alone never
-        waits.
-        """
-        group: list[_Pending] = []
-        wait = IDLE_SECONDS if self._unsigned else None
-        until = 0.0
-        try:
-            while len(group) < MOST_IN_A_GROUP:
-                pendings = self._queue.get(timeout=wait)
-                if pendings is None:
-                    return group, True
-                group += pendings
-                now = time.perf_counter()
-                until = until or now + self._commit_seconds / 2
-                enough = len(group) >= self._expected or now >= until
-                wait = 0 if enough else until - now
-        except queue.Empty:
-            pass
-        return group, False
-
-    def _drained(self) -> Iterator[_Pending]:
-        while True:
-            try:
-                pendings = self._queue.get_nowait()
-            except queue.Empty:
-                return
-            yield from pendings or ()
-
     def _settle(self, group: list[_Pending]) -> None:
-        began = time.perf_counter()
+        """Commit a group, and say of each what became of it."""
+        outcomes: Sequence[Recorded | Exception]
         try:
             outcomes = self._commit(group)
         except (GuaranteeError, IndexError, OSError) as error:
             # What the database holds is unknown now: read the head again before going on.
-            self._edge = None
-            for pending in group:
-                failure = LedgerUnavailable(f"the log could not be written: {error}")
-                failure.__cause__ = error
-                pending.settle(failure)
-            return
+            self._doubted = True
+            outcomes = [_unwritten(error) for _ in group]
         except Exception as defect:  # noqa: BLE001  # whatever it is, the log goes on
             # Those who met a defect are told; it must not silence the log for all the others.
-            self._edge = None
-            for pending in group:
-                pending.settle(defect)
-            return
-        self._commit_seconds = time.perf_counter() - began
-        self._expected = len(group) + self._queue.qsize()
-        self._unsigned = True
+            self._doubted = True
+            outcomes = [defect for _ in group]
+        else:
+            self._signing.stir()
         for pending, outcome in zip(group, outcomes, strict=True):
-            pending.settle(outcome)
+            pending.outcome = outcome
 
     def _sign_unsigned(self) -> None:
-        self._unsigned = False
-        self._signed_at = time.perf_counter()
         try:
             self.note()
         except (LedgerError, StoreUnavailable, OSError):
             # The next group, or the next opening, signs a head that covers this one, or refuses.
-            self._edge = None
+            self._doubted = True
 
     def _commit(self, group: list[_Pending]) -> "list[Recorded | GuaranteeError]":
         """Append what the protocol allows of `group`, in one transaction.
@@ -316,7 +242,8 @@ class Appender:
         with self._store.writing() as connection:
             # 1.
             head = read_head(connection, self._pen.name)
-            if self._edge is None or self._edge.frontier.size != head.size:
+            doubted, self._doubted = self._doubted, False
+            if doubted or self._edge is None or self._edge.frontier.size != head.size:
                 # Another worker appended, or somebody rewrote the log: only the first goes on.
                 self._pen.check(head, TileReader(tiles_of(connection)))
                 self._edge = Edge.load(head.size, tiles_of(connection))
@@ -325,25 +252,26 @@ class Appender:
                 raise LedgerUnavailable("the tiles do not lead to the head: verify the log")
             edge = self._edge.copy()
             state = StoredState(connection)
-            rows = _Rows(connection, self._people.bind_request)
+            rows = _Rows(connection)
+            requests = [pending.request for pending in group if pending.request]
+            asked = _Asked(connection, requests, self._people.bind_request)
             # The keys are read where the records are written: none can be erased in between.
             keys = self._people.keys(connection, {pending.draft.sealed_for for pending in group})
             # 2.
             for pending in group:
-                repeat = _repeat(connection, rows, pending.request)
-                if repeat is not None:
-                    outcomes.append(repeat)
-                    continue
                 trial = Trial(state)
                 try:
+                    if pending.request and (repeat := asked.repeat(pending.request)):
+                        outcomes.append(repeat)
+                        continue
                     header, stored = self._compose(pending, keys)
                     advance(header, trial)
                     if pending.draft.act is not None:
                         # An act reads the tables: what stands before it must be there.
                         rows.write()
-                        state.flush()
+                        check_moved(state.flush())
                         pending.draft.act(connection, header)
-                except ProtocolError as refusal:
+                except (ProtocolError, RequestConflict) as refusal:
                     outcomes.append(refusal)
                     continue
                 trial.settle()
@@ -353,29 +281,28 @@ class Appender:
                 recorded = Recorded(header=header, index=edge.frontier.size)
                 encoded = header.encode()
                 edge.append(leaf_hash(encoded))
-                rows.add(recorded, encoded, stored, pending)
+                rows.add(recorded, encoded, stored, pending.draft.sealed_for)
+                if pending.request is not None:
+                    rows.add_request(asked.bound(pending.request, recorded))
                 outcomes.append(recorded)
             if edge.frontier.size == head.size:
                 return outcomes
-            # 3.
-            rows.write()
-            state.flush()
-            write_tiles(connection, edge)
-            # 4.
-            moved = Head(edge.frontier.size, edge.frontier.root)
-            # The WHERE clause is the fork guard: of two writers that read the same head, only
-            # one UPDATE can match a row.
-            updated = connection.execute(
-                _MOVE_HEAD,
-                {
-                    "read_size": head.size,
-                    "read_root": head.root,
-                    "size": moved.size,
-                    "root": moved.root,
-                },
-            )
-            if updated.rowcount != 1:
-                raise LedgerUnavailable("another writer moved the head")
+            with self._store.together(connection):
+                # 3.
+                rows.write()
+                moves = state.flush()
+                write_tiles(connection, edge)
+                # 4.
+                # The WHERE clause is the fork guard: of two writers that read the same head, only
+                # one UPDATE can match a row.
+                move = _MOVE_HEAD.run(
+                    connection,
+                    read_size=head.size,
+                    read_root=head.root,
+                    size=edge.frontier.size,
+                    root=edge.frontier.root,
+                )
+            check_moved([*moves, move])
         self._edge = edge
         return outcomes
 
@@ -443,92 +370,106 @@ class Appender:
 def write_tiles(connection: Connection, edge: Edge) -> None:
     """Write every tile that the edge changed since it was last asked."""
     for tile in edge.changed():
-        place = {"its_level": tile.level, "its_position": tile.index, "hashes": tile.hashes}
-        connection.execute(_GROW_TILE if tile.replaces else _ADD_TILE, place)
+        (_GROW_TILE if tile.replaces else _ADD_TILE).run(
+            connection, its_level=tile.level, its_position=tile.index, hashes=tile.hashes
+        )
 
 
-# Built once: SQLAlchemy takes longer to make a statement than SQLite to run it.
-_MOVE_HEAD: Final = (
+_MOVE_HEAD: Final = Statement(
     update(HEAD)
     .where(HEAD.c.size == bindparam("read_size"), HEAD.c.root == bindparam("read_root"))
     .values(size=bindparam("size"), root=bindparam("root"))
 )
-_GROW_TILE: Final = (
+_GROW_TILE: Final = Statement(
     update(TILES)
     .where(TILES.c.level == bindparam("its_level"), TILES.c.position == bindparam("its_position"))
     .values(hashes=bindparam("hashes"))
 )
-_ADD_TILE: Final = insert(TILES).values(
-    level=bindparam("its_level"), position=bindparam("its_position"), hashes=bindparam("hashes")
+_ADD_TILE: Final = Statement(
+    insert(TILES).values(
+        level=bindparam("its_level"), position=bindparam("its_position"), hashes=bindparam("hashes")
+    )
 )
+_REQUESTS: Final = Lookup(REQUESTS.c.key, REQUESTS.c.digest, REQUESTS.c.record_id)
 
 
-_Bind = Callable[[bytes, bytes, str], bytes]
+def _unwritten(cause: Exception) -> LedgerUnavailable:
+    failure = LedgerUnavailable(f"the log could not be written: {cause}")
+    failure.__cause__ = cause
+    return failure
 
 
 class _Rows:
     """Rows of a group, written together."""
 
-    def __init__(self, connection: Connection, bind: "_Bind") -> None:
-        self.requested: dict[bytes, tuple[bytes, Recorded]] = {}
-        self.bind = bind
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._records: list[tuple[Value, ...]] = []
-        self._bodies: list[tuple[Value, ...]] = []
-        self._requests: list[tuple[Value, ...]] = []
+        self._taken: dict[Table, list[tuple[Value, ...]]] = {RECORDS: [], BODIES: [], REQUESTS: []}
 
-    def add(self, recorded: Recorded, encoded: bytes, stored: bytes, pending: _Pending) -> None:
-        """Take one record, its body and its idempotency key."""
+    def add(self, recorded: Recorded, encoded: bytes, stored: bytes, key_id: str | None) -> None:
+        """Take one record and its body."""
         head = recorded.header
-        self._records.append(
-            (recorded.index, head.id, head.type.value, head.dossier, head.model, encoded)
+        self._taken[RECORDS].append(
+            (recorded.index, head.id, str(head.type), head.dossier, head.model, encoded)
         )
-        self._bodies.append((head.id, pending.draft.sealed_for, stored))
-        if pending.request is not None:
-            key, digest = pending.request
-            self.requested[key] = (digest, recorded)
-            self._requests.append((key, self.bind(key, digest, head.id), head.id))
+        self._taken[BODIES].append((head.id, key_id, stored))
+
+    def add_request(self, row: tuple[bytes, bytes, str]) -> None:
+        """Take one idempotency key."""
+        self._taken[REQUESTS].append(row)
 
     def write(self) -> None:
         """Insert what was taken since the last time."""
-        for table, rows in (
-            (RECORDS, self._records),
-            (BODIES, self._bodies),
-            (REQUESTS, self._requests),
-        ):
+        for table, rows in self._taken.items():
             if rows:
                 insert_all(self._connection, table, rows)
                 rows.clear()
 
 
-def _repeat(
-    connection: Connection,
-    rows: _Rows,
-    request: tuple[bytes, bytes] | None,
-) -> Recorded | RequestConflict | None:
-    """What the same idempotency key recorded, in this group or before."""
-    if request is None:
-        return None
-    key, digest = request
-    try:
-        if key in rows.requested:
-            _check_same(rows.requested[key][0], digest)
-            first = rows.requested[key][1]
-            return Recorded(header=first.header, index=first.index, repeated=True)
-        record_id = _requested(connection, key, digest, rows.bind)
-    except RequestConflict as conflict:
-        return conflict
-    return recorded_in(connection, record_id, repeated=True) if record_id else None
+_Blinded = tuple[bytes, bytes]
+"""An idempotency key and what was asked under it, both blinded."""
 
 
-def _requested(connection: Connection, key: bytes, digest: bytes, bind: _Bind) -> str | None:
-    row = connection.execute(select(REQUESTS).where(REQUESTS.c.key == key)).one_or_none()
-    if row is None:
-        return None
-    record_id: str = row.record_id
-    # A row that was altered is no word of ours: it is refused like another request's.
-    _check_same(row.digest, bind(key, digest, record_id))
-    return record_id
+class _Asked:
+    """What some idempotency keys recorded, in this group or before."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        requests: Iterable[_Blinded],
+        bind: Callable[[bytes, bytes, str], bytes],
+    ) -> None:
+        self._connection = connection
+        self._bind = bind
+        rows = _REQUESTS.rows(connection, [*{key for key, _ in requests}])
+        self._before: dict[bytes, tuple[bytes, str]] = {
+            key: (bound, id_) for key, bound, id_ in rows
+        }
+        self._now: dict[bytes, tuple[bytes, Recorded]] = {}
+
+    def repeat(self, request: _Blinded) -> Recorded | None:
+        """What it recorded, if it did.
+
+        Raises:
+            RequestConflict: The key was used for another request.
+        """
+        key, content = request
+        if key in self._now:
+            first, recorded = self._now[key]
+            _check_same(first, content)
+            return replace(recorded, repeated=True)
+        if key not in self._before:
+            return None
+        bound, record_id = self._before[key]
+        # A row that was altered is no word of ours: it is refused like another request's.
+        _check_same(bound, self._bind(key, content, record_id))
+        return recorded_in(self._connection, record_id, repeated=True)
+
+    def bound(self, request: _Blinded, recorded: Recorded) -> tuple[bytes, bytes, str]:
+        """The row that remembers what it recorded."""
+        key, content = request
+        self._now[key] = (content, recorded)
+        return key, self._bind(key, content, recorded.id), recorded.id
 
 
 def _check_same(first: bytes, second: bytes) -> None:

@@ -15,6 +15,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import to_json
 
 from guarantee.abstention import ABSTAINED, Abstention
 from guarantee.card import Card, Language, Mode, ModelName
@@ -35,7 +36,27 @@ class Body(BaseModel):
     def encode(self) -> bytes:
         """The canonical bytes that the header commits to."""
         facts: dict[str, Any] = self.model_dump(mode="json", exclude_none=True)
-        return rfc8785.dumps(facts)
+        try:
+            return to_json(_words_in_order(facts))
+        except _NotWords:
+            return rfc8785.dumps(facts)
+
+
+class _NotWords(ValueError):
+    """Numbers, or names of members that are not ASCII: RFC 8785 has rules of its own for them."""
+
+
+def _words_in_order(value: object) -> object:
+    """The same words, the members of objects in their order: a fifth of what an encoder takes."""
+    if isinstance(value, dict):
+        if not all(map(str.isascii, value)):
+            raise _NotWords
+        return {name: _words_in_order(value[name]) for name in sorted(value)}
+    if isinstance(value, list):
+        return [*map(_words_in_order, value)]
+    if value is None or isinstance(value, (str, bool)):
+        return value
+    raise _NotWords
 
 
 class BodyRefused(GuaranteeError):

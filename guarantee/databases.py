@@ -10,9 +10,9 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, cast
 from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event, text
@@ -22,6 +22,9 @@ from sqlalchemy.exc import TimeoutError as NoConnection
 from sqlalchemy.pool import QueuePool
 
 from guarantee.errors import GuaranteeError
+
+if TYPE_CHECKING:
+    from psycopg import Connection as PostgresqlConnection
 
 PATIENCE_SECONDS = 30.0
 """How long anything waits for another writer before it gives up."""
@@ -47,11 +50,18 @@ class Database(Protocol):
 
     engine: Engine
 
+    @property
+    def failure(self) -> type[Exception]:
+        """What its driver raises."""
+
     def begin_reading(self, connection: Connection) -> None:
         """Make the open transaction one consistent view."""
 
     def transaction(self, *, durable: bool) -> AbstractContextManager[Connection]:
         """A transaction that alone writes, and sees all that was written before."""
+
+    def together(self, connection: Connection) -> AbstractContextManager[None]:
+        """See `Store.together`."""
 
     def settle(self) -> None:
         """Make durable what is read now, though another process wrote it and was killed."""
@@ -103,7 +113,7 @@ def open_database(url: URL, *, to_write: bool) -> Database:
 
 
 @contextmanager
-def translated() -> Iterator[None]:
+def translated(database: Database) -> Iterator[None]:
     """Turn the driver's errors into `StoreUnavailable`.
 
     In the driver's own words alone: SQLAlchemy's hold the statement's parameters, and the later
@@ -111,15 +121,67 @@ def translated() -> Iterator[None]:
     """
     try:
         yield
-    except DBAPIError as error:
-        words = str(error.orig).strip().partition("\n")[0]
+    except (DBAPIError, database.failure) as error:
+        own = error.orig if isinstance(error, DBAPIError) else error
+        words = str(own).strip().partition("\n")[0]
         raise StoreUnavailable(f"the database failed: {words}") from None
     except NoConnection as error:
         raise StoreUnavailable("the database's connections are all in use") from error
 
 
+class _Kept:
+    """A connection that goes from one writer to the next, while nothing fails; they queue."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._connection: Connection | None = None
+
+    @contextmanager
+    def transaction(self, begin: str) -> Iterator[Connection]:
+        """A transaction that starts with this statement."""
+        connection = self._begun(begin)
+        try:
+            yield connection
+            connection.commit()
+        except BaseException:
+            # Whose server is gone has nothing to roll back.
+            with suppress(DBAPIError):
+                connection.rollback()
+            connection.close()
+            raise
+        self._connection = connection
+
+    def _begun(self, begin: str) -> Connection:
+        kept, self._connection = self._connection, None
+        if kept is not None:
+            try:
+                kept.exec_driver_sql(begin)
+            except DBAPIError as error:
+                kept.close()
+                # Nothing was done yet: a server that was restarted refuses no clinician.
+                if not error.connection_invalidated:
+                    raise
+            else:
+                return kept
+        connection = self._engine.connect()
+        try:
+            connection.exec_driver_sql(begin)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def close(self) -> None:
+        """Give the connection back."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
 class ReadFile:
     """A SQLite file that is only read: nothing is made or changed."""
+
+    failure = sqlite3.Error
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -132,6 +194,10 @@ class ReadFile:
     def transaction(self, *, durable: bool) -> AbstractContextManager[Connection]:  # noqa: ARG002
         """Refuse."""
         raise StoreUnavailable("the database is open to be read")
+
+    def together(self, connection: Connection) -> AbstractContextManager[None]:  # noqa: ARG002
+        """Nothing to do: a file is near."""
+        return nullcontext()
 
     def settle(self) -> None:
         """Nothing to do: who only reads signs nothing."""
@@ -167,13 +233,13 @@ class WrittenFile(ReadFile):
         self._notes = _sqlite(
             str(path), "journal_mode=WAL", "synchronous=NORMAL", "wal_autocheckpoint=0"
         )
+        self._durable, self._lazy = _Kept(self.engine), _Kept(self._notes)
 
     @contextmanager
     def transaction(self, *, durable: bool) -> Iterator[Connection]:
         """A transaction that alone writes, and sees all that was written before."""
-        engine = self.engine if durable else self._notes
-        with self._alone(), engine.connect() as connection, connection.begin():
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        kept = self._durable if durable else self._lazy
+        with self._alone(), kept.transaction("BEGIN IMMEDIATE") as connection:
             yield connection
 
     @contextmanager
@@ -229,7 +295,7 @@ class WrittenFile(ReadFile):
             time.sleep(0.02)
 
     def _truncate(self) -> bool:
-        with translated(), self.engine.connect() as connection:
+        with translated(self), self.engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA busy_timeout=0")
             try:
                 busy: int = connection.exec_driver_sql(
@@ -243,6 +309,8 @@ class WrittenFile(ReadFile):
 
     def close(self) -> None:
         """Close the connections and the lock."""
+        self._durable.close()
+        self._lazy.close()
         super().close()
         self._notes.dispose()
         os.close(self._lock)
@@ -277,8 +345,10 @@ class Server:
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
         # Under READ COMMITTED the statements after the lock see what its last holder committed.
-        self._writing = self.engine.execution_options(isolation_level="READ COMMITTED")
+        self._writing = _Kept(self.engine.execution_options(isolation_level="READ COMMITTED"))
+        self._writers = threading.Lock()
         self.engine, self._pool = self._reading, self.engine
+        self.failure = self.engine.dialect.loaded_dbapi.Error
 
     def begin_reading(self, connection: Connection) -> None:
         """Nothing to do: the isolation level makes it one view."""
@@ -293,15 +363,27 @@ class Server:
             if durable
             else "'off'"
         )
-        with self._writing.connect() as connection, connection.begin():
-            connection.exec_driver_sql(
-                f"SELECT set_config('synchronous_commit', {synchronous}, true),"
-                f" set_config('lock_timeout', '{PATIENCE_SECONDS}s', true),"
-                # A writer whose machine is gone must not keep the lock.
-                " set_config('idle_in_transaction_session_timeout', '60s', true),"
-                f" pg_advisory_xact_lock({_WRITERS_LOCK})"
-            )
-            yield connection
+        begin = (
+            f"SELECT set_config('synchronous_commit', {synchronous}, true),"
+            f" set_config('lock_timeout', '{PATIENCE_SECONDS}s', true),"
+            # A writer whose machine is gone must not keep the lock.
+            " set_config('idle_in_transaction_session_timeout', '60s', true),"
+            f" pg_advisory_xact_lock({_WRITERS_LOCK})"
+        )
+        if not self._writers.acquire(timeout=PATIENCE_SECONDS):
+            raise StoreUnavailable("another thread keeps the log from being written")
+        try:
+            with self._writing.transaction(begin) as connection:
+                yield connection
+        finally:
+            self._writers.release()
+
+    @contextmanager
+    def together(self, connection: Connection) -> Iterator[None]:
+        """See `Store.together`: psycopg's pipeline, one round trip for all."""
+        driver = cast("PostgresqlConnection", connection.connection.driver_connection)
+        with driver.pipeline():
+            yield
 
     def settle(self) -> None:
         """Check that the server syncs: it shows a commit only after that.
@@ -309,7 +391,7 @@ class Server:
         Raises:
             StoreUnavailable: It runs with fsync=off.
         """
-        with translated(), self._reading.connect() as connection:
+        with translated(self), self._reading.connect() as connection:
             if connection.exec_driver_sql("SHOW fsync").scalar_one() != "on":
                 raise StoreUnavailable(
                     "the PostgreSQL server runs with fsync=off: nothing would survive power loss"
@@ -318,7 +400,7 @@ class Server:
     def forget(self, tables: Sequence[Table]) -> None:
         """See `Store.forget`."""
         with (
-            translated(),
+            translated(self),
             self._pool.execution_options(isolation_level="AUTOCOMMIT").connect() as connection,
         ):
             connection.exec_driver_sql(f"SET lock_timeout = '{PATIENCE_SECONDS}s'")
@@ -348,6 +430,7 @@ class Server:
 
     def close(self) -> None:
         """Close the connections."""
+        self._writing.close()
         self._pool.dispose()
 
 

@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -173,11 +172,7 @@ class Ledger:
             RequestConflict: The key was used for another request.
             LedgerUnavailable: Outcome unknown; retry, a repeat is recorded once.
         """
-        return self._appender.submit(draft, request).result()
-
-    def submit(self, draft: Draft, request: Request | None = None) -> "Future[Recorded]":
-        """Like `record`, without waiting: the future holds what it would return or raise."""
-        return self._appender.submit(draft, request)
+        return self._appender.record(draft, request)
 
     def record_all(self, drafts: Iterable[Draft]) -> Iterator[Recorded | ProtocolError]:
         """Append many records, thousands a transaction: see `Appender.record_all`."""

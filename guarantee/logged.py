@@ -10,6 +10,7 @@ from guarantee.errors import GuaranteeError
 from guarantee.merkle import Hash
 from guarantee.records import Header, MalformedRecord, RecordType
 from guarantee.situations import Dossier, Step
+from guarantee.statements import Statement
 from guarantee.store import BODIES, HEAD, RECORDS, STATES, TILES
 
 
@@ -67,24 +68,25 @@ def read_head(connection: Connection, origin: str) -> Head:
         LedgerUnavailable: There is none, or more than one.
         ForeignLog: It is another log's.
     """
-    rows = connection.execute(_READ_HEAD).all()
+    rows = _READ_HEAD.rows(connection)
     if len(rows) != 1:
         raise LedgerUnavailable("the database does not hold one head: verify it, or restore it")
-    if rows[0].origin != origin:
+    ((named, size, root),) = rows
+    if named != origin:
         # After a restore a process that still has the old key must sign nothing with it.
         raise ForeignLog(
-            f"the database holds log {rows[0].origin}, the key at hand is that of {origin}: "
+            f"the database holds log {named}, the key at hand is that of {origin}: "
             "after a restore, start again what serves; or put the log's key back"
         )
-    return Head(rows[0].size, rows[0].root)
+    return Head(size, root)
 
 
 def tiles_of(connection: Connection) -> Callable[[int, int], bytes]:
     """A reader of the stored tiles; a missing one is empty."""
 
     def read(level: int, index: int) -> bytes:
-        place = {"its_level": level, "its_position": index}
-        return connection.scalar(_READ_TILE, place) or b""
+        rows = _READ_TILE.rows(connection, its_level=level, its_position=index)
+        return rows[0][0] or b"" if rows else b""
 
     return read
 
@@ -126,10 +128,10 @@ def recorded_in(connection: Connection, record_id: str, *, repeated: bool = Fals
     Raises:
         UnknownRecord: The log holds no such record.
     """
-    row = connection.execute(_READ_RECORD, {"its_id": record_id}).one_or_none()
-    if row is None:
+    rows = _READ_RECORD.rows(connection, its_id=record_id)
+    if not rows:
         raise UnknownRecord("the log holds no such record")
-    found = decoded(row.position, row.header)
+    found = decoded(*rows[0])
     return Recorded(header=found.header, index=found.index, repeated=repeated)
 
 
@@ -145,11 +147,12 @@ def decoded(index: int, header: bytes) -> Recorded:
         raise LedgerError(f"record {index} was altered: verify the log") from error
 
 
-# Built once: SQLAlchemy takes longer to make a statement than the database to run it.
-_READ_HEAD: Final = select(HEAD)
-_READ_TILE: Final = select(cast(TILES.c.hashes, LargeBinary)).where(
-    TILES.c.level == bindparam("its_level"), TILES.c.position == bindparam("its_position")
+_READ_HEAD: Final = Statement(select(HEAD))
+_READ_TILE: Final = Statement(
+    select(cast(TILES.c.hashes, LargeBinary)).where(
+        TILES.c.level == bindparam("its_level"), TILES.c.position == bindparam("its_position")
+    )
 )
-_READ_RECORD: Final = select(RECORDS.c.position, RECORDS.c.header).where(
-    RECORDS.c.id == bindparam("its_id")
+_READ_RECORD: Final = Statement(
+    select(RECORDS.c.position, RECORDS.c.header).where(RECORDS.c.id == bindparam("its_id"))
 )

@@ -16,6 +16,7 @@ from guarantee.errors import GuaranteeError
 from guarantee.identity import Caller, Patient, Role
 from guarantee.keyring import Keyring, opening
 from guarantee.refusals import ProtocolError
+from guarantee.statements import Lookup
 from guarantee.store import KEYS, PEOPLE, Store
 from guarantee.vault import CannotOpen, MasterKey, decrypt, encrypt, new_key
 
@@ -25,6 +26,7 @@ REQUESTS_KEY: Final = "requests"
 """The id of the key that idempotency keys are blinded with. It also witnesses rotations: it is
 wrapped anew by each, and never gone."""
 _BATCH: Final = 1000
+_WRAPPED_KEYS: Final = Lookup(KEYS.c.id, KEYS.c.wrapped)
 
 
 class IdentityMismatch(GuaranteeError):
@@ -288,10 +290,8 @@ class Pseudonyms:
             CannotOpen: A wrapped key was altered.
         """
         wanted = [key_id for key_id in key_ids if key_id is not None]
-        if not wanted:
-            return {}
-        rows = connection.execute(select(KEYS.c.id, KEYS.c.wrapped).where(KEYS.c.id.in_(wanted)))
-        return {row.id: self._opened(connection, row.id, row.wrapped) for row in rows}
+        rows = _WRAPPED_KEYS.rows(connection, wanted)
+        return {key_id: self._opened(connection, key_id, wrapped) for key_id, wrapped in rows}
 
     def key_in(self, connection: Connection, key_id: str) -> bytes:
         """Like `key`, as this connection sees it: a key erased in its transaction is gone."""

@@ -3,13 +3,15 @@
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
+from functools import lru_cache
 from typing import Final, get_args
 
 from sqlalchemy import Connection, bindparam, select, update
 
 from guarantee.errors import GuaranteeError
 from guarantee.situations import Dossier, S, Situation
-from guarantee.store import STATES, Value, insert_all
+from guarantee.statements import Outcome, Statement, Value, insert_all
+from guarantee.store import STATES
 
 
 class Trial:
@@ -39,6 +41,16 @@ class StateMoved(GuaranteeError):
     """Another writer moved the state: the transaction must end."""
 
 
+def check_moved(outcomes: Iterable[Outcome]) -> None:
+    """Check that each statement found what it expected, and moved that.
+
+    Raises:
+        StateMoved: Somebody moved it in between; the transaction must end.
+    """
+    if any(outcome.rowcount != 1 for outcome in outcomes):
+        raise StateMoved("another writer moved the head or the state")
+
+
 class StoredState:
     """The protocol's state in the database, read through and written back at the end."""
 
@@ -52,9 +64,8 @@ class StoredState:
         if (kind, key) in self._moved:
             return self._moved[kind, key]  # type: ignore[return-value]  # keyed by its type
         if (kind, key) not in self._read:
-            place = {"its_kind": kind.__name__, "its_key": key}
-            facts = self._connection.scalar(_READ, place)
-            self._read[kind, key] = None if facts is None else _situation(kind, facts)
+            rows = _READ.rows(self._connection, its_kind=kind.__name__, its_key=key)
+            self._read[kind, key] = _situation(kind, rows[0][0]) if rows else None
         return self._read[kind, key]  # type: ignore[return-value]  # keyed by its type
 
     def at(self, kind: type[S], steps: Iterable[str]) -> list[tuple[str, S]]:
@@ -69,44 +80,41 @@ class StoredState:
 
     def put(self, key: str, new: Situation, old: Situation | None) -> None:
         """Move a situation; written by `flush`."""
-        self._read.setdefault((type(new), key), old)
-        self._moved[type(new), key] = new
+        place = type(new), key
+        self._read.setdefault(place, old)
+        self._moved[place] = new
 
-    def flush(self) -> None:
-        """Write what moved, each from the facts that were read.
-
-        Raises:
-            StateMoved: Somebody moved them in between; the transaction must end.
-        """
+    def flush(self) -> list[Outcome]:
+        """Write what moved, each from the facts that were read: `check_moved` has to follow."""
         inserted: list[tuple[Value, ...]] = []
         moved = []
         for (kind, key), new in self._moved.items():
             old = self._read[kind, key]
             if old is None:
-                inserted.append((kind.__name__, key, new.step.value, _facts(new)))
+                inserted.append((kind.__name__, key, str(new.step), _facts(new)))
             else:
-                moved.append(
-                    {
-                        "its_kind": kind.__name__,
-                        "its_key": key,
-                        "expected": _facts(old),
-                        "step": new.step,
-                        "facts": _facts(new),
-                    }
+                outcome = _MOVE.run(
+                    self._connection,
+                    its_kind=kind.__name__,
+                    its_key=key,
+                    expected=_facts(old),
+                    step=str(new.step),
+                    facts=_facts(new),
                 )
+                moved.append(outcome)
         if inserted:
             insert_all(self._connection, STATES, inserted)
-        if moved and self._connection.execute(_MOVE, moved).rowcount != len(moved):
-            raise StateMoved("another writer moved the state")
         self._read.update(self._moved)
         self._moved.clear()
+        return moved
 
 
-# Built once: SQLAlchemy takes longer to make a statement than the database to run it.
-_READ: Final = select(STATES.c.facts).where(
-    STATES.c.kind == bindparam("its_kind"), STATES.c.key == bindparam("its_key")
+_READ: Final = Statement(
+    select(STATES.c.facts).where(
+        STATES.c.kind == bindparam("its_kind"), STATES.c.key == bindparam("its_key")
+    )
 )
-_MOVE: Final = (
+_MOVE: Final = Statement(
     update(STATES)
     .where(
         STATES.c.kind == bindparam("its_kind"),
@@ -125,7 +133,7 @@ def stored_situations(
     for row in connection.execute(select(STATES)):
         kind = kinds.get(row.kind, Dossier)
         try:
-            situation: Situation | None = _read_facts(kind, row.facts)
+            situation: Situation | None = _read_facts(kind, row.facts)  # type: ignore[arg-type]
             # The next move of the state compares the very text.
             if situation is not None and _facts(situation) != row.facts:
                 situation = None
@@ -136,15 +144,18 @@ def stored_situations(
         yield (kind, row.key), situation
 
 
+_encoded: Final = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode
+
+
 def _facts(situation: Situation) -> str:
-    facts = {name: getattr(situation, name) for name in type(situation).__slots__}
-    return json.dumps(facts, separators=(",", ":"), sort_keys=True)
+    return _encoded({name: getattr(situation, name) for name in type(situation).__slots__})
 
 
 def _situation(kind: type[S], facts: str) -> S:
-    return _read_facts(kind, facts)  # type: ignore[return-value]  # of the kind asked for
+    return _read_facts(kind, facts)  # type: ignore[return-value,arg-type]  # of the kind asked for
 
 
+@lru_cache(maxsize=256)
 def _read_facts(kind: type[Situation], facts: str) -> Situation:
     values = json.loads(facts)
     types = {name.name: name.type for name in fields(kind)}

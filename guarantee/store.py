@@ -4,8 +4,8 @@ Nothing here knows what a record means. A change of a table needs a revision in
 `guarantee/migrations`, which makes it.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from sqlalchemy import (
@@ -33,6 +33,7 @@ from guarantee.databases import (
     translated,
 )
 from guarantee.migrations import migrate
+from guarantee.statements import stored_name
 
 __all__ = [
     "BODIES",
@@ -54,9 +55,6 @@ __all__ = [
 
 METADATA = MetaData()
 
-Value = str | int | bytes | None
-"""What a column holds."""
-
 
 class Name(TypeDecorator[str]):
     """Text to find rows by, which callers may choose.
@@ -71,13 +69,6 @@ class Name(TypeDecorator[str]):
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
         """Escape what cannot be stored."""
         return value if value is None else stored_name(value)
-
-
-def stored_name(value: str) -> str:
-    """A name as a column of `Name` holds it."""
-    if value.isascii() and "\x00" not in value:
-        return value
-    return value.encode(errors="backslashreplace").decode().replace("\x00", "\\x00")
 
 
 RECORDS = Table(
@@ -194,24 +185,6 @@ request, sent again, would be judged anew, as one without a key is.
 """
 
 
-def insert_all(connection: Connection, table: Table, rows: Sequence[tuple[Value, ...]]) -> None:
-    """Insert rows, each in the order of the table's columns.
-
-    The driver's own bulk insertion: a statement's parameters cost more than the row they carry.
-    """
-    quote = connection.dialect.identifier_preparer.quote
-    columns = ", ".join(quote(column.name) for column in table.columns)
-    mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
-    marks = ", ".join(mark for _ in table.columns)
-    connection.exec_driver_sql(
-        f"INSERT INTO {quote(table.name)} ({columns}) VALUES ({marks})",  # noqa: S608  # our names
-        [
-            tuple(stored_name(value) if isinstance(value, str) else value for value in row)
-            for row in rows
-        ],
-    )
-
-
 class Reader:
     """A database to read, as the verifier does: nothing is made or changed."""
 
@@ -235,8 +208,9 @@ class Reader:
         Raises:
             StoreUnavailable: The database cannot be read.
         """
-        with translated(), self._database.engine.connect() as connection, connection.begin():
-            self._database.begin_reading(connection)
+        database = self._database
+        with translated(database), database.engine.connect() as connection, connection.begin():
+            database.begin_reading(connection)
             yield connection
 
     def close(self) -> None:
@@ -272,7 +246,10 @@ class Store(Reader):
         Raises:
             StoreUnavailable: The outcome is unknown where the commit itself failed.
         """
-        with translated(), self._database.transaction(durable=True) as connection:
+        with (
+            translated(self._database),
+            self._database.transaction(durable=True) as connection,
+        ):
             yield connection
 
     @contextmanager
@@ -282,8 +259,15 @@ class Store(Reader):
         Raises:
             StoreUnavailable: The outcome is unknown where the commit itself failed.
         """
-        with translated(), self._database.transaction(durable=False) as connection:
+        with (
+            translated(self._database),
+            self._database.transaction(durable=False) as connection,
+        ):
             yield connection
+
+    def together(self, connection: Connection) -> AbstractContextManager[None]:
+        """Send the `Statement`s run in it at once, where the database is far: not SQLAlchemy's."""
+        return self._database.together(connection)
 
     def forget(self) -> None:
         """Remove from the database's files what committed transactions deleted from the vault.

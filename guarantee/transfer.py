@@ -12,6 +12,7 @@ from sqlalchemy.engine import URL
 
 from guarantee.errors import GuaranteeError
 from guarantee.merkle import Hash
+from guarantee.statements import insert_all
 from guarantee.store import (
     HEAD,
     METADATA,
@@ -20,7 +21,6 @@ from guarantee.store import (
     Reader,
     Store,
     StoreUnavailable,
-    insert_all,
 )
 
 _ROWS: Final = 1000

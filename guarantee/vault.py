@@ -64,9 +64,9 @@ def in_clear(body: bytes) -> Sealed:
 
 def seal(key: bytes, record_id: str, body: bytes) -> Sealed:
     """Encrypt a body for its own record under a 32-byte key."""
-    nonce = secrets.token_bytes(NONCE_BYTES)
-    stored = encrypt(key, nonce + body, about=record_id)
-    commitment = sha256(COMMITMENT_TAG + nonce + body).hexdigest()
+    plain = os.urandom(NONCE_BYTES) + body
+    stored = encrypt(key, plain, about=record_id)
+    commitment = sha256(COMMITMENT_TAG + plain).hexdigest()
     return Sealed(stored=stored, digest=digest_of(stored), commitment=commitment)
 
 
@@ -85,7 +85,7 @@ def unseal(key: bytes, record_id: str, stored: bytes, commitment: str) -> bytes:
 
 def encrypt(key: bytes, plain: bytes, *, about: str) -> bytes:
     """AES-256-GCM with a random IV in front; `about` is authenticated and must be given again."""
-    iv = secrets.token_bytes(_IV_BYTES)
+    iv = os.urandom(_IV_BYTES)
     return iv + AESGCM(key).encrypt(iv, plain, about.encode())
 
 

@@ -32,7 +32,8 @@ from guarantee.logged import Recorded
 from guarantee.pseudonyms import Actor
 from guarantee.records import RecordType, pack_floats
 from guarantee.situations import Gate, Step
-from guarantee.store import KEYS, insert_all
+from guarantee.statements import insert_all
+from guarantee.store import KEYS
 from guarantee.vault import new_key
 from models import bundle, shelf
 from models.served import ServedModel
