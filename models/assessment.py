@@ -186,7 +186,8 @@ def _answers(
         part=places,
         parts=[(part.name, truth[part.train]) for part in parts],
         patients=None if cohort.patients is None else cohort.groups()[rows],
-        abstained=np.isnan(cohort.profiles[rows][:, cohort.contract.required]).any(axis=1),
+        abstained=np.isnan(cohort.profiles[rows][:, cohort.contract.required]).any(axis=1)
+        | uncertainty.undecided(in_set.sum(axis=1), classes=probabilities.shape[-1]),
         traits={
             name: [words[row] for row in rows] for name, words in splits.traits_of(cohort).items()
         },

@@ -267,8 +267,10 @@ def tcga_mirna(folder: Path | None) -> Cohort:
         contract=FeatureContract.of(
             features,
             unit="log2(reads per million + 1)",
-            # A million reads per million is the most there can be: 19.93.
-            possible=Bounds(low=0, high=20),
+            possible=Bounds(low=0),
+            # A million reads per million is the most there can be: 19.93. Above it are counts or
+            # reads per million themselves, of which a model may read the order alone.
+            plausible=Bounds(low=0, high=20),
         ),
         profiles=profiles[tumours].astype(np.float32),
         labels=tuple(merged.get(study, study) for study in column("study")),

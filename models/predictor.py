@@ -11,7 +11,7 @@ from models.errors import ModelsError
 from models.explanation import Explanation
 
 FILE: Final = "predictor.json"
-Kind = Literal["xgboost", "scikit-learn", "linear", "view", "average"]
+Kind = Literal["xgboost", "scikit-learn", "linear", "discriminant", "view", "average", "gated"]
 
 
 class MalformedPredictor(ModelsError):
@@ -74,6 +74,10 @@ def read(folder: Path) -> Predictor:
                 from models.linear import Linear
 
                 return Linear.read(folder)
+            case "discriminant":
+                from models.discriminant import Discriminant
+
+                return Discriminant.read(folder)
             case "view":
                 from models.composite import View
 
@@ -82,6 +86,10 @@ def read(folder: Path) -> Predictor:
                 from models.composite import Average
 
                 return Average.read(folder)
+            case "gated":
+                from models.gated import Gated
+
+                return Gated.read(folder)
             case _:
                 raise MalformedPredictor(f"{folder / FILE} names no kind of predictor")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as cause:

@@ -1,5 +1,6 @@
 """How a member sees a profile: columns made of it, each of which is one feature's."""
 
+from functools import cached_property
 from typing import Annotated, Literal, Protocol
 
 import numpy as np
@@ -20,7 +21,7 @@ class Representation(Protocol):
 
 
 class _Stored(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ignored_types=(cached_property,))
 
 
 class Ranks(_Stored):
@@ -34,16 +35,11 @@ class Ranks(_Stored):
 
     def columns(self, profiles: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Representation`."""
-        # XGBoost's and scikit-learn's start does not pay for scipy.stats: two searches a row.
         ranks = np.full(profiles.shape, np.nan, dtype=np.float32)
         for row, profile in enumerate(profiles):
             measured = np.flatnonzero(~np.isnan(profile))
-            values = profile[measured]
-            ascending = np.sort(values)
-            below = np.searchsorted(ascending, values, "left")
-            not_above = np.searchsorted(ascending, values, "right")
-            last = len(values) - 1
-            ranks[row, measured] = (below + not_above - 1) / (2 * last) if last > 0 else 0.5
+            last = len(measured) - 1
+            ranks[row, measured] = _mean_ranks(profile[measured]) / last if last > 0 else 0.5
         return ranks
 
 
@@ -70,5 +66,76 @@ class Centred(_Stored):
         return np.asarray(values - means, dtype=np.float32)
 
 
+class Matched(_Stored):
+    """Each feature as what its rank would be in the reference: in the reference's own unit.
+
+    The k-th smallest of the features that a profile has becomes the k-th smallest value that the
+    reference has among those same features. So a profile of another scale or depth, or one that
+    lacks half its features, is read on the reference's scale, and increasing transformations of
+    the whole profile change nothing.
+
+    Attributes:
+        quantiles: (n_features, n_levels), each feature's in the reference, ascending, at levels
+            spread evenly.
+
+    Source: quantile normalisation, Bolstad et al., Bioinformatics 2003.
+    """
+
+    kind: Literal["matched"] = "matched"
+    quantiles: tuple[tuple[float, ...], ...]
+
+    @classmethod
+    def of(cls, profiles: NDArray[np.float32], *, levels: int, digits: int) -> "Matched":
+        """To the profiles of a reference, (n, n_features), without missing values."""
+        shares = (np.arange(levels) + 0.5) / levels
+        quantiles = np.quantile(profiles, shares, axis=0).T.round(digits)
+        return cls(quantiles=tuple(tuple(map(float, row)) for row in quantiles))
+
+    @cached_property
+    def _values(self) -> NDArray[np.float64]:
+        return np.array(self.quantiles)
+
+    def columns(self, profiles: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `Representation`."""
+        matched = np.full(profiles.shape, np.nan, dtype=np.float32)
+        pools: dict[bytes, NDArray[np.float64]] = {}
+        for row, profile in enumerate(profiles):
+            absent = np.isnan(profile)
+            measured = np.flatnonzero(~absent)
+            if not len(measured):
+                continue
+            pool = pools.get(key := absent.tobytes())
+            if pool is None:
+                pool = pools[key] = np.sort(self._values[measured], axis=None)
+            shares = (_mean_ranks(profile[measured]) + 0.5) / len(measured)
+            matched[row, measured] = np.interp(
+                shares, (np.arange(len(pool)) + 0.5) / len(pool), pool
+            )
+        return matched
+
+
+def _mean_ranks(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Ranks from 0; those that are equal share the mean of theirs."""
+    # XGBoost's and scikit-learn's start does not pay for scipy.stats: two searches a row.
+    ascending = np.sort(values)
+    below = np.searchsorted(ascending, values, "left")
+    not_above = np.searchsorted(ascending, values, "right")
+    return np.asarray((below + not_above - 1) / 2, dtype=np.float64)
+
+
+class Filled(_Stored):
+    """Each feature, and one value for all that are missing.
+
+    Trees split off what is missing at once, and take it for a value like any other.
+    """
+
+    kind: Literal["filled"] = "filled"
+    value: float
+
+    def columns(self, profiles: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `Representation`; no column is NaN."""
+        return np.nan_to_num(profiles, nan=self.value)
+
+
 # Those that a version's files may name; a new one is added here.
-Stored = Annotated[Ranks | Centred, Field(discriminator="kind")]
+Stored = Annotated[Ranks | Centred | Matched | Filled, Field(discriminator="kind")]

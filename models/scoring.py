@@ -132,20 +132,21 @@ def _rows(model: ServedModel, part: Part, values: NDArray[np.float64]) -> list[_
     matrix = np.stack([profile.values for profile in profiles])
     probabilities = model.calibration.probabilities(model.margins(matrix))
     labels = model.labels
+    sets = [model.calibration.prediction_set(row) for row in probabilities]
+    remarks = model.remarks(profiles, np.array([len(kept) for kept in sets], dtype=np.intp))
     rows = []
-    for sample_id, profile, row in zip(
-        part.texts(part.columns[0]), profiles, probabilities, strict=True
+    for sample_id, row, kept, remark in zip(
+        part.texts(part.columns[0]), probabilities, sets, remarks, strict=True
     ):
         order = np.argsort(-row, kind="stable")
-        kept = [labels[place] for place in model.calibration.prediction_set(row)]
         rows.append(
             _Row(
                 id=sample_id,
                 label=labels[order[0]],
                 probability=float(row[order[0]]),
                 ranking=_json({labels[place]: float(row[place]) for place in order}),
-                prediction_set=_json(kept),
-                flags=_json([*model.flags(profile), Flag.NOT_FOR_CARE]),
+                prediction_set=_json([labels[place] for place in kept]),
+                flags=_json([*remark.flags, Flag.NOT_FOR_CARE]),
             )
         )
     return rows

@@ -1,5 +1,6 @@
 """The model that answers: one immutable version, safe to share between requests."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 
 from guarantee.abstention import Abstention
 from guarantee.card import Card, Language
-from models import waterfall
+from models import uncertainty, waterfall
 from models.account import Account, account
 from models.contract import FeatureContract, Profile
 from models.explanation import (
@@ -17,6 +18,7 @@ from models.explanation import (
     attributions_against,
     attributions_for,
 )
+from models.gated import likeness_of
 from models.predictor import Predictor
 from models.reference import Reference
 from models.uncertainty import Calibration
@@ -176,6 +178,8 @@ class ServedModel:
         probabilities = self.calibration.probabilities(explanation.margins[0])
         labels = self.labels
         order = np.argsort(-probabilities, kind="stable")
+        kept = self.calibration.prediction_set(probabilities)
+        (remark,) = self.remarks([profile], np.array([len(kept)]))
         return Answer(
             label=labels[order[0]],
             probability=float(probabilities[order[0]]),
@@ -185,26 +189,69 @@ class ServedModel:
             bases=explanation.bases[0],
             contributions=explanation.contributions[0],
             temperature=self.calibration.temperature,
-            prediction_set=tuple(
-                labels[place] for place in self.calibration.prediction_set(probabilities)
-            ),
-            flags=self.flags(profile),
+            prediction_set=tuple(labels[place] for place in kept),
+            flags=remark.flags,
             profile=profile,
             features=self.contract.names,
             model=self,
-            abstention=Abstention.TOO_FEW_FEATURES if profile.lacking else None,
+            abstention=remark.abstention,
         )
 
-    def flags(self, profile: Profile) -> tuple[Flag, ...]:
-        """What must be said beside any answer on this profile."""
-        raised = {
-            Flag.OUT_OF_DISTRIBUTION: self.reference.is_unlike(profile.values),
-            Flag.MISSING_FEATURES: bool(profile.missing),
-            Flag.IMPLAUSIBLE_FEATURES: bool(profile.implausible),
-            Flag.ABSTAINED: bool(profile.lacking),
-        }
-        return tuple(flag for flag, stands in raised.items() if stands)
+    def remarks(self, profiles: Sequence[Profile], sizes: NDArray[np.intp]) -> tuple["Remark", ...]:
+        """What must be said beside any answer on these profiles.
+
+        A model that can tell how far a profile is from its training cases goes by that distance;
+        any other by how many features are unusual, each by itself.
+
+        Args:
+            sizes: (n,), how many labels each prediction set holds.
+        """
+        matrix = np.stack([profile.values for profile in profiles])
+        found = likeness_of(self.predictor)
+        if found is None:
+            unlike = np.array([self.reference.is_unlike(row) for row in matrix])
+            hopeless = sparse = np.zeros(len(matrix), dtype=np.bool_)
+        else:
+            likeness, distances = found
+            away = distances(matrix)
+            unlike, hopeless = away > likeness.most_distant, away > likeness.hopeless
+            sparse = np.isnan(matrix).mean(axis=1) > likeness.hopelessly_missing
+        undecided = uncertainty.undecided(sizes, classes=len(self.labels))
+        return tuple(
+            _remark(
+                profile,
+                unlike=bool(unlike[row]),
+                # The first that stands is the reason told.
+                reasons={
+                    Abstention.TOO_FEW_FEATURES: bool(profile.lacking) or bool(sparse[row]),
+                    Abstention.OUT_OF_DISTRIBUTION: bool(hopeless[row]),
+                    Abstention.SET_TOO_LARGE: bool(undecided[row]),
+                },
+            )
+            for row, profile in enumerate(profiles)
+        )
 
     def margins(self, profiles: NDArray[np.float32]) -> NDArray[np.float32]:
         """Margins, (n, n_classes), of profiles, (n, n_features); for evaluation in bulk."""
         return self.predictor.margins(profiles)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remark:
+    """What is said beside an answer, and why there is none where the model abstains."""
+
+    flags: tuple[Flag, ...]
+    abstention: Abstention | None
+
+
+def _remark(profile: Profile, *, unlike: bool, reasons: Mapping[Abstention, bool]) -> Remark:
+    abstention = next((reason for reason, stands in reasons.items() if stands), None)
+    raised = {
+        Flag.OUT_OF_DISTRIBUTION: unlike,
+        Flag.MISSING_FEATURES: bool(profile.missing),
+        Flag.IMPLAUSIBLE_FEATURES: bool(profile.implausible),
+        Flag.ABSTAINED: abstention is not None,
+    }
+    return Remark(
+        flags=tuple(flag for flag, stands in raised.items() if stands), abstention=abstention
+    )

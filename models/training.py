@@ -292,7 +292,7 @@ def boost(
         "subsample": parameters.subsample,
         "colsample_bynode": parameters.colsample_bynode,
     }
-    counter = _Rounds(parameters.rounds * len(runs), progress)
+    counter = Rounds(parameters.rounds * len(runs), progress)
 
     def one(rows: NDArray[np.intp]) -> Predictor:
         matrix = xgboost.QuantileDMatrix(
@@ -310,7 +310,7 @@ def boost(
         return list(pool.map(one, runs))
 
 
-class _Rounds(xgboost.callback.TrainingCallback):
+class Rounds(xgboost.callback.TrainingCallback):
     """Counts boosting rounds over runs that go side by side."""
 
     def __init__(self, total: int, progress: Progress | None) -> None:
@@ -320,6 +320,7 @@ class _Rounds(xgboost.callback.TrainingCallback):
         self._lock = Lock()
 
     def after_iteration(self, model: object, epoch: int, evals_log: object) -> bool:
+        """One more is done; XGBoost calls it."""
         del model, epoch, evals_log
         with self._lock:
             self._done += 1

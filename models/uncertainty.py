@@ -1,31 +1,40 @@
 """How sure a model may be: calibrated probabilities, and sets that should hold the truth."""
 
-from typing import Final
+from functools import cached_property
+from typing import Annotated, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 COVERAGE: Final = 0.9
+# A class with fewer cases than this has no threshold of its own: it would be one case's.
+LEAST_CASES: Final = 30
 
 
 class Calibration(BaseModel):
-    """Temperature scaling, linear in the margins, and the threshold of the prediction sets.
+    """Temperature scaling, linear in the margins, and the thresholds of the prediction sets.
 
     Attributes:
         temperature: Margins are divided by it; above 1 the raw model was too sure.
-        set_threshold: Classes at least this probable are in the prediction set.
-        coverage: Share of cases whose set should hold the truth.
-        cases: Cross-validated cases behind both figures.
+        set_threshold: Classes at least this probable are in the prediction set, where they have
+            no threshold of their own.
+        class_thresholds: (n_classes,), each class's own, None for one with fewer than
+            `LEAST_CASES` cases; empty where no class has one.
+        coverage: Share of cases whose set should hold the truth, of each class that has a
+            threshold and of all.
+        cases: Cross-validated cases behind these figures.
 
     Source: Guo et al., On calibration of modern neural networks, ICML 2017; Sadinle, Lei and
-    Wasserman, Least ambiguous set-valued classifiers, JASA 2019.
+    Wasserman, Least ambiguous set-valued classifiers, JASA 2019; Vovk, Conditional validity of
+    inductive conformal predictors, ACML 2012.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ignored_types=(cached_property,))
 
     temperature: float = Field(gt=0, allow_inf_nan=False)
     set_threshold: float = Field(ge=0, le=1)
+    class_thresholds: tuple[Annotated[float, Field(ge=0, le=1)] | None, ...] = ()
     coverage: float = Field(default=COVERAGE, gt=0, lt=1)
     cases: int = Field(ge=0)
 
@@ -36,15 +45,36 @@ class Calibration(BaseModel):
     def prediction_set(self, probabilities: NDArray[np.float64]) -> NDArray[np.intp]:
         """The classes that stay possible, most probable first; never empty.
 
-        The guarantee is marginal: over all cases like those of training, not for each class.
-        Its threshold comes from folds, which is close to, but not exactly, split conformal.
+        Of cases like those of calibration, `coverage` have their truth in the set: of each class
+        with a threshold of its own, and of the others together. The thresholds come from folds,
+        which is close to, but not exactly, split conformal.
 
         Args:
             probabilities: (n_classes,).
         """
         order = np.argsort(-probabilities, kind="stable")
-        kept = order[probabilities[order] >= self.set_threshold]
+        kept = order[(probabilities >= self._least)[order]]
         return kept if len(kept) else order[:1]
+
+    @cached_property
+    def _least(self) -> NDArray[np.float64] | float:
+        """The threshold of each class, (n_classes,), or of all."""
+        if not self.class_thresholds:
+            return self.set_threshold
+        return np.array(
+            [self.set_threshold if own is None else own for own in self.class_thresholds]
+        )
+
+
+def undecided(sizes: NDArray[np.intp], *, classes: int) -> NDArray[np.bool_]:
+    """Whether so many classes stay possible that a model had better not answer.
+
+    More than half of them, and more than two: with two left there is still something to say.
+
+    Args:
+        sizes: (n,), of the prediction sets.
+    """
+    return np.asarray(sizes > max(2, classes // 2), dtype=np.bool_)
 
 
 def softmax(margins: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -83,9 +113,18 @@ def fit(margins: NDArray[np.floating], truth: NDArray[np.intp]) -> Calibration:
     """Calibration from cross-validated margins; arguments as for `fit_temperature`."""
     temperature = fit_temperature(margins, truth)
     probabilities = softmax(np.asarray(margins, dtype=np.float64) / temperature)
+    truths = probabilities[np.arange(len(truth)), truth]
+    counts = np.bincount(truth, minlength=margins.shape[1])
+    own = tuple(
+        set_threshold(truths[truth == place]) if count >= LEAST_CASES else None
+        for place, count in enumerate(counts)
+    )
+    few = counts[truth] < LEAST_CASES
     return Calibration(
         temperature=temperature,
-        set_threshold=set_threshold(probabilities[np.arange(len(truth)), truth]),
+        # Of the classes that share it; of all where there are too few of those cases.
+        set_threshold=set_threshold(truths[few] if few.sum() >= LEAST_CASES else truths),
+        class_thresholds=own if any(least is not None for least in own) else (),
         cases=len(truth),
     )
 

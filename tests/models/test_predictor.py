@@ -4,6 +4,7 @@ import json
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import combinations
 from math import comb
 from pathlib import Path
@@ -20,10 +21,13 @@ from sklearn.linear_model import LogisticRegression
 
 from models import predictor
 from models.boosted import Boosted
+from models.centroids import Centroids
 from models.composite import Always, Average, ByMissing, View
+from models.discriminant import Discriminant
+from models.gated import Gated, Likeness, likeness_of
 from models.linear import Linear
 from models.predictor import MalformedPredictor, Predictor
-from models.representation import Centred, Ranks
+from models.representation import Centred, Filled, Matched, Ranks
 from models.scikit import Scikit, UnexplainableEstimator
 from tests.models.conftest import floats
 
@@ -72,6 +76,39 @@ def average() -> Average:
     )
 
 
+def centroids(classes: int = CLASSES) -> Centroids:
+    profiles, truth = cases(classes, missing=0)
+    return Centroids.of(profiles, truth, classes=classes, factors=2)
+
+
+def discriminant() -> Discriminant:
+    return Discriminant(centroids=centroids(), spread=0.5, scale=0.25)
+
+
+def gated() -> Gated:
+    return Gated(
+        here=boosted(),
+        elsewhere=discriminant(),
+        likeness=Likeness(
+            centroids=centroids(), spread=0.3, most_distant=1.0, hopeless=9.0,
+            most_missing=0.3, hopelessly_missing=0.8,
+        ),
+        temperature=1.5,
+    )  # fmt: skip
+
+
+def ranked() -> Gated:
+    profiles, truth = cases(CLASSES, missing=0)
+    made = Centroids.of(Ranks().columns(profiles), truth, classes=CLASSES, factors=1)
+    typical = float(np.median(made.distances(Ranks().columns(profiles), spread=0.3)))
+    return replace(
+        gated(), likeness=replace(gated().likeness, centroids=made, most_distant=typical)
+    )
+
+
+RANKED = ranked()
+MATCHED = Matched.of(cases(CLASSES, missing=0)[0], levels=4, digits=2)
+
 MADE = {
     "xgboost": boosted(),
     "linear": linear(),
@@ -82,6 +119,10 @@ MADE = {
     "ranks": View(representation=Ranks(), seen_by=boosted()),
     "centred": View(representation=Centred(log_offset=9), seen_by=linear()),
     "average": average(),
+    "filled": View(representation=Filled(value=-9), seen_by=boosted()),
+    "discriminant": discriminant(),
+    "gated": gated(),
+    "gated, on the reference's scale": View(representation=MATCHED, seen_by=gated()),
 }
 every_kind = pytest.mark.parametrize("made", MADE.values(), ids=MADE.keys())
 
@@ -243,6 +284,68 @@ def test_ranks_depend_on_order_alone_and_leave_what_is_missing() -> None:
     np.testing.assert_allclose(ranks[0], floats([2 / 3, np.nan, 0.5 / 3, 0.5 / 3, 1]), atol=1e-7)
     np.testing.assert_array_equal(ranks[1], [np.nan, np.nan, 0.5, np.nan, np.nan])
     np.testing.assert_array_equal(Ranks().columns(np.exp2(profile) - 1), ranks)
+
+
+def test_a_matched_profile_is_on_the_references_scale_whatever_its_own() -> None:
+    profiles, _ = cases(CLASSES, missing=0)
+    matched, pool = MATCHED.columns(profiles), np.array(MATCHED.quantiles)
+    assert pool.min() <= matched.min() < matched.max() <= pool.max()
+    np.testing.assert_array_equal(np.argsort(matched, axis=1), np.argsort(profiles, axis=1))
+    half = np.where(np.arange(FEATURES) < 3, profiles, np.nan).astype(np.float32)
+    for seen in (profiles, half):
+        counts = np.exp2(seen).astype(np.float32) * 1e4
+        np.testing.assert_array_equal(MATCHED.columns(counts), MATCHED.columns(seen))
+    assert np.isnan(MATCHED.columns(half)).any(axis=0).tolist() == [False] * 3 + [True] * 2
+
+
+def test_what_is_equal_in_a_profile_stays_equal_when_matched() -> None:
+    row = MATCHED.columns(floats([[0, 0, 0, 5, 7]]))[0]
+    assert len(set(row[:3].tolist())) == 1
+    assert row[0] < row[3] < row[4]
+    assert np.isnan(MATCHED.columns(np.full((1, FEATURES), np.nan, dtype=np.float32))).all()
+
+
+def test_discriminants_are_those_of_the_densities_of_what_was_measured() -> None:
+    profiles, _ = cases(CLASSES)
+    made = discriminant()
+    covariance = made.centroids.loadings @ made.centroids.loadings.T
+    covariance = covariance + np.diag(made.centroids.own + made.spread**2)
+    for profile, margins in zip(profiles[:20], made.margins(profiles[:20]), strict=True):
+        seen = np.flatnonzero(~np.isnan(profile))
+        gaps = profile[seen] - made.centroids.means[:, seen]
+        densities = -0.5 * np.sum(gaps @ np.linalg.inv(covariance[np.ix_(seen, seen)]) * gaps, 1)
+        contrast = (densities - densities[0]) * made.scale
+        np.testing.assert_allclose(margins - margins[0], contrast, rtol=1e-4, atol=1e-4)
+
+
+def test_a_class_that_no_training_case_had_is_never_the_answer() -> None:
+    profiles, truth = cases(CLASSES, missing=0)
+    unseen = Centroids.of(profiles, truth, classes=CLASSES + 1, factors=2)
+    made = Discriminant(centroids=unseen, spread=0.5, scale=1)
+    assert not np.any(made.explain(profiles).margins.argmax(axis=1) == CLASSES)
+    assert np.isfinite(unseen.distances(profiles, spread=0.5)).all()
+
+
+def test_what_is_unlike_the_cohort_or_lacks_much_is_answered_by_the_other_predictor() -> None:
+    made = View(representation=Ranks(), seen_by=RANKED)
+    assert likeness_of(boosted()) is None
+    found = likeness_of(made)
+    assert found is not None
+    likeness, distances = found
+    profiles, _ = cases(CLASSES, missing=0)
+    profiles[0, :3] = np.nan
+    columns = Ranks().columns(profiles)
+    np.testing.assert_array_equal(
+        distances(profiles), likeness.centroids.distances(columns, spread=0.3)
+    )
+    away = likeness.elsewhere(columns)
+    assert away[0]
+    assert 0 < away.mean() < 1
+    margins = made.margins(profiles)
+    np.testing.assert_array_equal(margins[~away], RANKED.here.margins(columns[~away]))
+    np.testing.assert_allclose(
+        margins[away], RANKED.elsewhere.margins(columns[away]) / RANKED.temperature
+    )
 
 
 def test_a_centred_profile_forgets_its_scale() -> None:

@@ -37,6 +37,49 @@ def test_sets_hold_the_truth_of_new_cases_nine_times_in_ten() -> None:
     assert np.mean(held) == pytest.approx(0.9, abs=0.03)
 
 
+def test_a_class_that_is_hard_has_its_truth_in_the_set_as_often_as_an_easy_one() -> None:
+    draw = np.random.default_rng(4)
+
+    def cases(n: int) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+        truth = draw.integers(0, 3, n)
+        margins = draw.normal(size=(n, 3))
+        # The third class is mostly taken for the second.
+        margins[np.arange(n), truth] += np.where(truth == 2, 0, 4)
+        margins[truth == 2, 1] += 1
+        return margins, truth.astype(np.intp)
+
+    calibration = uncertainty.fit(*cases(6000))
+    assert len(calibration.class_thresholds) == 3
+    margins, truth = cases(6000)
+    probabilities = calibration.probabilities(margins)
+    held = np.array(
+        [
+            label in calibration.prediction_set(row)
+            for row, label in zip(probabilities, truth, strict=True)
+        ]
+    )
+    for place in range(3):
+        assert held[truth == place].mean() >= 0.88
+
+
+def test_a_class_with_few_cases_shares_the_threshold_of_all() -> None:
+    margins, truth = drawn(600, 5)
+    few = np.concatenate([np.flatnonzero(truth != 0), np.flatnonzero(truth == 0)[:20]])
+    calibration = uncertainty.fit(margins[few], truth[few])
+    assert calibration.class_thresholds[0] is None
+    assert all(own is not None for own in calibration.class_thresholds[1:])
+    probabilities = uncertainty.softmax(margins[few] / calibration.temperature)
+    assert calibration.set_threshold == uncertainty.set_threshold(
+        probabilities[np.arange(len(few)), truth[few]]
+    )
+
+
+def test_a_model_is_undecided_when_most_labels_stay_possible() -> None:
+    sizes = np.array([1, 2, 3, 15, 16])
+    assert uncertainty.undecided(sizes, classes=31).tolist() == [False] * 4 + [True]
+    assert uncertainty.undecided(sizes, classes=2).tolist() == [False] * 2 + [True] * 3
+
+
 def test_with_too_few_cases_a_set_holds_every_class() -> None:
     assert uncertainty.set_threshold(np.full(8, 0.9)) == 0
     assert uncertainty.set_threshold(np.linspace(0.1, 0.9, 9)) == pytest.approx(0.1)
