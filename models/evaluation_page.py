@@ -252,12 +252,13 @@ def _limits(evaluation: Evaluation) -> str:
                 "Patients are not identified: one may be on both sides.",
             )
         )
-    for fr, en, found in (
-        ("hôpitaux jamais vus", "hospitals never seen", evaluation.by_site),
-        ("cas postérieurs", "later cases", evaluation.forward),
+    for fr, en, trait, found in (
+        ("hôpitaux jamais vus", "hospitals never seen", "site", evaluation.by_site),
+        ("cas postérieurs", "later cases", "year", evaluation.forward),
     ):
         if isinstance(found, Judged):
-            apart = evaluation.cases - found.cases - found.unseen
+            unknown = _unknown(evaluation, trait)
+            earlier = evaluation.cases - found.cases - found.unseen - unknown
             if found.unseen:
                 sure = _estimate(found.unseen_confidence)
                 said.append(
@@ -270,16 +271,35 @@ def _limits(evaluation: Evaluation) -> str:
                     )
                     + sure
                 )
-            if apart > 0:
+            if unknown:
+                what = (
+                    ("hôpital connu", "a known hospital") if trait == "site" else ("date", "date")
+                )
                 said.append(
                     both(
-                        f"{fr.capitalize()} : {apart} cas sans hôpital ou date connus, ou appris "
-                        "d’emblée, n’y sont pas.",
-                        f"{en.capitalize()}: {apart} cases without a known hospital or date, or "
-                        "learned from at the start, are not in it.",
+                        f"{fr.capitalize()} : {unknown} cas sans {what[0]} n’y sont pas.",
+                        f"{en.capitalize()}: {unknown} cases without {what[1]} are not in it.",
+                    )
+                )
+            if trait == "year" and earlier > 0:
+                said.append(
+                    both(
+                        f"{fr.capitalize()} : les {earlier} premiers cas sont appris d’emblée, et "
+                        "ne sont donc pas jugés.",
+                        f"{en.capitalize()}: the first {earlier} cases are learned from at the "
+                        "start, so they are not judged.",
                     )
                 )
     return "<ul>" + "".join(f"<li>{words}</li>" for words in said) + "</ul>"
+
+
+def _unknown(evaluation: Evaluation, trait: str) -> int:
+    """How many cases of the cross-validation have no word for the trait."""
+    return sum(
+        group.cases
+        for group in evaluation.subgroups
+        if (group.trait, group.value, group.pooled) == (trait, "", 1)
+    )
 
 
 def _figures(judged: Sequence[tuple[str, str, Judged]], draw: Callable[[Judged], str]) -> str:
