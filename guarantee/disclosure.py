@@ -29,7 +29,7 @@ from guarantee.pseudonyms import Actor
 from guarantee.records import Header, MalformedRecord
 from guarantee.refusals import StepMissing
 from guarantee.signature import SignatureRefused
-from guarantee.signing_keys import check_words
+from guarantee.signed_decisions import check_words
 from guarantee.source import Source
 from guarantee.store import BODIES
 from guarantee.vault import COMMITMENT_TAG, NONCE_BYTES, decrypt

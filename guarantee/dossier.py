@@ -44,7 +44,8 @@ from guarantee.refusals import (
     UnknownInformation,
 )
 from guarantee.signature import PublicKey, SignatureRefused, verify_attestation
-from guarantee.signing_keys import decision_payload, salt_of, signed, statement_of
+from guarantee.signed_decisions import decision_payload, salt_of, statement_of
+from guarantee.signing_keys import signed
 from guarantee.situations import Dossier, Gate, Information, Step
 from guarantee.versions import RegisteredVersion, registered_version, standing
 
@@ -411,8 +412,8 @@ class DecisionToSign:
     """What a clinician's own key signs, and how to see that it is what they decide.
 
     Attributes:
-        payload: The bytes to sign: see `signing_keys.decision_payload`.
-        salt: With it and the words, `signing_keys.statement_of` makes what the payload holds.
+        payload: The bytes to sign: see `signed_decisions.decision_payload`.
+        salt: With it and the words, `signed_decisions.statement_of` makes what it holds.
         label: What is decided: of an acceptance, the answer's label.
     """
 

@@ -84,7 +84,8 @@ class Header:
         valid_until: When that information, or a broken glass, ends, in milliseconds since 1970.
         subject: Pseudonym of the person whom a governance record concerns.
         key: Thumbprint of the actor's own key, where the record registers it or is signed with it.
-        statement: SHA-256 of a signed decision's words, hexadecimal: `signing_keys.statement_of`.
+        statement: SHA-256 of a signed decision's words, hexadecimal: see
+            `guarantee.signed_decisions`, as for what its signature covers.
         signature: A detached JWS by `key`; what it signs, `guarantee.signing_keys` says.
     """
 

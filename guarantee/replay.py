@@ -4,7 +4,6 @@ import secrets
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
 from hashlib import blake2b
 from itertools import pairwise
 
@@ -28,13 +27,9 @@ from guarantee.bodies import (
     SampleDrawn,
 )
 from guarantee.draw import (
-    DAYS_TO_DRAW,
-    FRAMED,
-    Frame,
     SampleRefused,
     check_announcement,
     check_review,
-    check_sample,
 )
 from guarantee.findings import Finding, Progress, Report
 from guarantee.footing import followed
@@ -43,6 +38,7 @@ from guarantee.protocol import advance
 from guarantee.rebuilt import Rebuilt
 from guarantee.records import Header, MalformedRecord, RecordType
 from guarantee.refusals import ProtocolError
+from guarantee.samples import Announced, Draws, check_samples
 from guarantee.signature import PublicKey, SignatureRefused
 from guarantee.signing_keys import check_key
 from guarantee.situations import Information, KeyHolder, KeyStep, Remembered, version_key
@@ -50,17 +46,6 @@ from guarantee.source import Entry, Row, Source
 
 CLOCK_TOLERANCE_MS = 1000
 """Records that wait for the same commit may stand in another order than their clocks."""
-
-_DAY_MS = timedelta(days=1) // timedelta(milliseconds=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Announced:
-    """An announced draw, and where it stands."""
-
-    index: int
-    time: int
-    body: DrawAnnounced
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +81,6 @@ class Replayed:
         erasures: Headers of `PatientErased`.
         people: The first record that names each person, by the pseudonym of who acted or is
             concerned.
-        abandoned: The `DrawAbandoned` of each announcement that has one.
         lowered: The first decision without the key that its actor had, and how many there are.
         unsigned: How many votes on each version that waits no key signed.
     """
@@ -112,9 +96,7 @@ class Replayed:
     erasures: list[Header] = field(default_factory=list)
     people: dict[str, str] = field(default_factory=dict)
     order: list[Finding] = field(default_factory=list)
-    draws: dict[str, Announced] = field(default_factory=dict)
-    samples: dict[str, tuple[str, int, SampleDrawn]] = field(default_factory=dict)
-    abandoned: dict[str, str] = field(default_factory=dict)
+    draws: Draws = field(default_factory=Draws)
     founding: Founding = field(default_factory=Founding)
     lowered: tuple[str, int] = ("", 0)
     unsigned: dict[str, int] = field(default_factory=dict)
@@ -170,7 +152,7 @@ def replay(source: Source, tree: Rebuilt, report: Report, progress: Progress) ->
     # 4.
     _check_erased(bare, replayed, report)
     # 5.
-    _check_samples(source, tree, replayed, report)
+    check_samples(source, tree, replayed.draws, latest=replayed.latest, report=report)
     _remark_people(replayed, report)
     if replayed.order and (tree.altered or tree.spoilt):
         report.remark("the order of steps was not judged, because records were altered")
@@ -263,10 +245,6 @@ def _remark_people(replayed: Replayed, report: Report) -> None:
             f"{count} decisions are attested by the issuer alone, although their clinicians had "
             f"keys of their own; the first is {first}"
         )
-    for announcement, record in replayed.abandoned.items():
-        report.remark(
-            f"record {record}: the draw {announcement} was abandoned; its cases fall to the next"
-        )
 
 
 def check_registrations(replayed: Replayed, own: str, report: Report) -> None:
@@ -353,7 +331,9 @@ def _contradiction(
         case DrawAnnounced() | SampleDrawn() | CaseReviewed():
             return _college_contradiction(header, body, index, replayed)
         case DrawAbandoned():
-            replayed.abandoned.setdefault(header.follows[0] if header.follows else "", header.id)
+            replayed.draws.abandoned.setdefault(
+                header.follows[0] if header.follows else "", header.id
+            )
     return None
 
 
@@ -392,13 +372,13 @@ def _college_contradiction(
     try:
         match body:
             case DrawAnnounced():
-                replayed.draws[header.id] = Announced(index, header.time, body)
-                before = replayed.draws.get(announcement)
+                replayed.draws.announced[header.id] = Announced(index, header.time, body)
+                before = replayed.draws.announced.get(announcement)
                 check_announcement(header, body, start=0 if before is None else before.index)
             case SampleDrawn():
-                replayed.samples.setdefault(announcement, (header.id, index, body))
-            case CaseReviewed() if announcement in replayed.samples:
-                check_review(header, body, replayed.samples[announcement][2])
+                replayed.draws.samples.setdefault(announcement, (header.id, index, body))
+            case CaseReviewed() if announcement in replayed.draws.samples:
+                check_review(header, body, replayed.draws.samples[announcement][2])
     except SampleRefused as error:
         return str(error)
     return None
@@ -419,53 +399,3 @@ def _check_erased(bare: dict[str, int], replayed: Replayed, report: Report) -> N
     for record, erasure in replayed.erased.items():
         if record not in bare:
             report.found(f"erasure {erasure} names it, but its body is there", record=record)
-
-
-def _check_samples(source: Source, tree: Rebuilt, replayed: Replayed, report: Report) -> None:
-    drawn = {key: replayed.draws[key] for key in replayed.samples if key in replayed.draws}
-    if drawn:
-        # The frames are read again, so that a log without draws is not remembered for them.
-        frame = _frame(
-            source,
-            min(announced.body.first_index for announced in drawn.values()),
-            max(announced.index for announced in drawn.values()),
-            tree,
-        )
-        for key, announced in drawn.items():
-            record, index, drawing = replayed.samples[key]
-            try:
-                cases = frame.cases(announced.body, before=announced.index)
-                check_sample(announced.body, drawing, cases, tree.root_at(announced.index + 1))
-            except SampleRefused as error:
-                report.found(str(error), record=record, index=index)
-    secrets: set[str] = set()
-    for key, announced in replayed.draws.items():
-        if announced.body.secret_sha256 in secrets:
-            report.found(
-                "the secret of an earlier announcement: whoever had seen it could choose the cases",
-                record=key,
-                index=announced.index,
-            )
-        secrets.add(announced.body.secret_sha256)
-        if key in replayed.samples or key in replayed.abandoned:
-            continue
-        days = (replayed.latest - announced.time) // _DAY_MS
-        missing = "a draw was announced and no sample was drawn"
-        if days > DAYS_TO_DRAW:
-            report.found(
-                f"{missing}, {days} days before the last record", record=key, index=announced.index
-            )
-        else:
-            report.remark(f"record {key}: {missing}")
-
-
-def _frame(source: Source, start: int, stop: int, tree: Rebuilt) -> Frame:
-    frame = Frame()
-    names = tuple(f'"type":"{kind}"'.encode() for kind in FRAMED)
-    for entry in source.entries(start, stop):
-        if entry.place not in tree.altered and any(name in entry.header for name in names):
-            try:
-                frame.add(entry.place, Header.decode(entry.header))
-            except MalformedRecord:
-                continue
-    return frame

@@ -29,7 +29,8 @@ from guarantee.rebuilt import Rebuilt
 from guarantee.records import Header, MalformedRecord, RecordType
 from guarantee.replay import Replayed
 from guarantee.signature import PublicKey, SignatureRefused
-from guarantee.signing_keys import check_act, check_decision, check_signed_decision, check_vote
+from guarantee.signed_decisions import check_decision, check_signed_decision
+from guarantee.signing_keys import check_act, check_vote
 from guarantee.situations import Step, version_key
 from guarantee.source import Entry, Source
 from guarantee.store import BODIES, KEYS, PEOPLE, RECORDS, REQUESTS

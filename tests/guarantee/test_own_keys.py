@@ -30,12 +30,12 @@ from guarantee.pseudonyms import Actor
 from guarantee.records import RecordType
 from guarantee.refusals import AlreadyDone, NotAMember, OwnKeyNeeded, StepMissing
 from guarantee.signature import PublicKey, SignatureRefused, new_key, private_key, sign_detached
+from guarantee.signed_decisions import statement_of
 from guarantee.signing_keys import (
     SignatureNeeded,
     key_payload,
     register_key,
     signed,
-    statement_of,
     withdraw_key,
 )
 from guarantee.situations import KeyHolder

@@ -14,7 +14,7 @@ from guarantee.pseudonyms import KnownActor
 from guarantee.records import Header
 from guarantee.refusals import OwnKeyNeeded, StepMissing
 from guarantee.signature import PublicKey, SignatureRefused, new_key, private_key, sign_detached
-from guarantee.signing_keys import check_decision, check_signed_decision
+from guarantee.signed_decisions import check_decision, check_signed_decision
 from tests.guarantee.clinic import CLINICIAN, ISSUER, ISSUER_KEY, Clinic, own_key
 
 IDENTITY = KnownActor(issuer=ISSUER, subject=CLINICIAN.subject, name=None)
