@@ -119,9 +119,21 @@ def assess(
         else planned.forward,
         notes=(
             *notes,
+            *_left_out(planned, cohort),
             f"prediction sets aim at {uncertainty.COVERAGE:.0%} coverage over all cases",
         ),
     )
+
+
+def _left_out(planned: Plan, cohort: Cohort) -> list[str]:
+    """What a reader must know of cases that a design could not place."""
+    notes = []
+    undated, unplaced = (cohort.dates or ()).count(""), (cohort.sites or ()).count("")
+    if isinstance(planned.by_site, tuple) and unplaced:
+        notes.append(f"{unplaced} cases of no known hospital are not judged by hospital")
+    if isinstance(planned.forward, tuple) and undated:
+        notes.append(f"{undated} cases without a date are not judged forward in time")
+    return notes
 
 
 def assess_elsewhere(
