@@ -309,7 +309,7 @@ def status(
             present = college.status(ledger)
     seats = Table("member", "seat", "own key", title="Seats")
     for seat in present.members:
-        seats.add_row(seat.member, seat.profession, seat.key or "none")
+        seats.add_row(seat.member, seat.profession, "yes" if seat.key else "no")
     for profession in present.empty_seats:
         seats.add_row("(empty)", profession, "")
     waiting = Table("model", "version", "votes", "missing", title="Versions that wait for votes")
@@ -339,6 +339,9 @@ def status(
         out.print(table)
     if present.founded is not None:
         typer.echo(present.founded)
+    for seat in present.members:
+        if seat.key is not None:
+            typer.echo(f"key of {seat.member}: {seat.key}")
     for draw_standing in present.draws:
         for dossier in draw_standing.open:
             typer.echo(f"to review: {draw_standing.announcement} {dossier}")

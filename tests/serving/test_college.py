@@ -405,6 +405,7 @@ def test_the_same_commands_work_on_the_houses_own_home(tmp_path: Path) -> None:
     assert "0 cases" in run(college_app, drawing, None, bearer)
     status = run(college_app, ["status", "--home", str(home.path)], None, bearer)
     assert "no case was reviewed yet" in status
+    assert PublicKey.of(private_key(private.read_text())).thumbprint in status
     assert "paramedic" in status
     check_ledger(home)
 
