@@ -6,8 +6,9 @@ family its columns do (Bonferroni: it holds whatever the dependence between colu
 1. values of the watched features, against the version's reference;
 2. the predicted label, against the reference's cross-validated answers, and the confidence in it,
    against the version's earlier cases;
-3. how often cases are out of distribution, against the reference; how often the model abstains
-   and how many features a case lacks, against the earlier cases;
+3. how often cases are out of distribution and the model abstains, and how many features a case
+   lacks, against the earlier cases; before there are any, the first of these alone, against the
+   rate that its threshold was set for;
 4. the screen of every other feature's values, and of how often each feature is missing: those
    beyond their threshold are what Evidently looks at, too, and decides at the same threshold;
 5. subgroups, each against its own earlier cases.
@@ -80,12 +81,14 @@ def plan(
     screened = screen(expected, window, policy.least_cases)
     comparisons = [
         *_watched(expected, window, policy, screened, skipped),
-        *_against_reference(expected, window, policy),
+        _labels(expected, window, policy),
     ]
     picked, passed = _screened(expected, window, policy, screened)
     comparisons += picked
     known = 0 if earlier is None else len(earlier)
     if earlier is None or known < policy.least_cases:
+        threshold = policy.share / 3
+        comparisons.append(_flags(UNLIKE, expected.flagged(), window.unlike, policy, threshold))
         skipped.append(
             f"{CONFIDENCE}, {ABSTAINED}, {MISSING}, subgroups: "
             f"{known} earlier cases, {policy.least_cases} needed"
@@ -155,17 +158,14 @@ def _watched(
         yield _values(expected, window, place, policy, threshold)
 
 
-def _against_reference(
-    expected: Expected, window: Sample, policy: MonitoringPolicy
-) -> Iterator[Comparison]:
-    yield Words(
+def _labels(expected: Expected, window: Sample, policy: MonitoringPolicy) -> Comparison:
+    return Words(
         name=LABEL,
         test=policy.categorical_test,
         threshold=policy.share / 2,
         expected=expected.answered(),
         met=window.labels,
     )
-    yield _flags(UNLIKE, expected.flagged(), window.unlike, policy, policy.share / 3)
 
 
 def _against_earlier(
@@ -182,7 +182,11 @@ def _against_earlier(
             expected=columns[0].astype(np.float64),
             met=columns[1].astype(np.float64),
         )
-    yield _flags(ABSTAINED, earlier.abstained, window.abstained, policy, policy.share / 3)
+    for name, before, now in (
+        (UNLIKE, earlier.unlike, window.unlike),
+        (ABSTAINED, earlier.abstained, window.abstained),
+    ):
+        yield _flags(name, before, now, policy, policy.share / 3)
 
 
 def _screened(

@@ -1,7 +1,7 @@
 """How good answers were: by confirmed truths, and by clinicians' decisions; never mixed.
 
 Before truths arrive, an estimate from the calibrated confidence, with the error that such estimates
-had on earlier cases. One case a patient. A group with few cases is counted, not shown.
+had on earlier cases. One case a patient. Of few cases no figure is told: it would be about each.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,6 +19,7 @@ from guarantee.ledger import Ledger
 from guarantee.seen import Followed, Seen, Span
 from models.evaluation import Estimate, wilson
 from models.served import ServedModel
+from monitoring.findings import Undecided
 from monitoring.use import Use, used
 from monitoring.window import AS_THE_CARD_SAYS, KINDS, Bounds
 
@@ -130,15 +131,15 @@ class Performance:
     Attributes:
         cases: One a patient.
         abstained: Of these; they are in no figure of accuracy.
-        truths: Against confirmed outcomes; none where none has arrived.
+        truths: Against confirmed outcomes.
         decisions: Against the labels that clinicians decided.
     """
 
     cases: int
     abstained: int
-    truths: Against | None
-    decisions: Against | None
-    estimate: Estimated | None
+    truths: Against | Undecided
+    decisions: Against | Undecided
+    estimate: Estimated | Undecided
     use: Use
 
 
@@ -211,10 +212,10 @@ def _case(case: Seen) -> Callable[[Followed], Case]:
 
 def _against(
     cases: Sequence[Case], label: Callable[[Case], str | None], least: int
-) -> Against | None:
+) -> Against | Undecided:
     pairs = [(case, told) for case in cases if (told := label(case)) is not None]
-    if not pairs:
-        return None
+    if len(pairs) < least:
+        return Undecided(cases=len(pairs), needed=least)
     right = np.array([case.label == told for case, told in pairs])
     held = np.array([told in case.prediction_set for case, told in pairs])
     confidence = np.array([case.confidence for case, _ in pairs])
@@ -264,9 +265,9 @@ def _share(hits: "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]") -> Estimate:
     return wilson(int(hits.sum()), len(hits))
 
 
-def _estimated(cases: Sequence[Case], past: Sequence[Case], least: int) -> Estimated | None:
-    if not cases:
-        return None
+def _estimated(cases: Sequence[Case], past: Sequence[Case], least: int) -> Estimated | Undecided:
+    if len(cases) < least:
+        return Undecided(cases=len(cases), needed=least)
     confidence = np.array([case.confidence for case in cases])
     half = _Z95 * float(np.sqrt((confidence * (1 - confidence)).sum())) / len(cases)
     mean = float(confidence.mean())

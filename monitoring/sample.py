@@ -11,7 +11,8 @@ from models.reference import LEVELS, Reference, quantiles_of
 from models.served import ServedModel
 
 _MOST_ROWS: Final = 5000
-_UNLIKE: Final = 0.01  # See `Reference.is_unlike`: about one profile in a hundred of the same kind.
+_UNLIKE: Final = 0.015
+"""Thresholds are set so that between 1 and 1.5 % of cases like those of training are flagged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +95,7 @@ class Expected:
         quantiles: (n_features, n_levels), at `LEVELS`.
         missing_rates: (n_features,).
         labels: Label to its share among cross-validated answers.
-        unlike_rate: Share of cases like the reference that are flagged all the same.
+        unlike_rate: Share of cases like the reference that are flagged all the same, about.
         cases: How many the reference had.
     """
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from models.evaluation import Estimate
+from monitoring.findings import Undecided
 from monitoring.performance import Against, Estimated, Performance
 from monitoring.use import Share, Use
 
@@ -12,14 +13,13 @@ def told(performance: Performance) -> Iterator[str]:
     yield f"performance: {performance.cases} cases, the model abstained on {performance.abstained}"
     yield from _against("confirmed truths", performance.truths)
     yield from _against("clinicians' decisions", performance.decisions)
-    if performance.estimate is not None:
-        yield from _estimate(performance.estimate)
+    yield from _estimate(performance.estimate)
     yield from _use(performance.use)
 
 
-def _against(what: str, against: Against | None) -> Iterator[str]:
-    if against is None:
-        yield f"  against {what}: none yet"
+def _against(what: str, against: Against | Undecided) -> Iterator[str]:
+    if isinstance(against, Undecided):
+        yield f"  against {what}: {against}"
         return
     yield f"  against {what}: {against.cases} cases"
     yield f"    accuracy {_percent(against.accuracy)}"
@@ -43,7 +43,10 @@ def _against(what: str, against: Against | None) -> Iterator[str]:
         yield f"    {against.small_groups} groups have too few cases to be shown"
 
 
-def _estimate(estimate: Estimated) -> Iterator[str]:
+def _estimate(estimate: Estimated | Undecided) -> Iterator[str]:
+    if isinstance(estimate, Undecided):
+        yield f"  estimated, not measured: {estimate}"
+        return
     yield (
         f"  estimated, not measured: accuracy {_percent(estimate.accuracy)}, from the confidence "
         f"of {estimate.cases} answers, if it is calibrated still"

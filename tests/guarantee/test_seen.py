@@ -6,7 +6,6 @@ from guarantee.card import Mode
 from guarantee.seen import Followed, Span
 from tests.guarantee.clinic import CARD, Clinic
 
-
 EVERYTHING = Span()
 
 

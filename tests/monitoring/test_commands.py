@@ -41,6 +41,25 @@ def test_a_run_over_every_model_names_what_moved_and_what_it_recorded(ward: Ward
     assert f"recorded: DriftDetected {recorded.id}" in said
 
 
+def test_a_run_takes_a_window_by_count_or_by_days(ward: Ward) -> None:
+    ward.ask(profiles(60, 1))
+    home = ("--home", str(ward.home.path), "--token", "a token")
+    assert f"{NAME} 1: undecided: 12 cases, 40 needed" in _invoke("run", *home, "--last", "12")[1]
+    assert "undecided: 0 cases" in _invoke("run", *home, "--until", "2020-01-01")[1]
+    assert "stable: 60 cases" in _invoke("run", *home, "--days", "2")[1]
+    assert _invoke("run", *home, "--last", "0")[0] == 2
+
+
+def test_a_report_tells_how_the_answers_are_used(ward: Ward) -> None:
+    ward.ask(profiles(12, 1))
+    code, said = _invoke("report", NAME, "--home", str(ward.home.path))
+    assert code == 0
+    assert "undecided: 12 cases, 40 needed" in said
+    assert "against confirmed truths: undecided: 0 cases, 40 needed" in said
+    assert "estimated, not measured: undecided: 12 cases, 40 needed" in said
+    assert "accepted none yet" in said
+
+
 def test_a_report_is_a_page_under_home(ward: Ward) -> None:
     ward.ask(profiles(60, 1))
     code, said = _invoke("report", NAME, "--home", str(ward.home.path))

@@ -146,6 +146,11 @@ def test_more_abstentions_and_more_cases_out_of_distribution_are_drift() -> None
     assert _names(decide(expected(), changed, POLICY, sampled(200, 2))) == {UNLIKE, ABSTAINED}
 
 
+def test_cases_out_of_distribution_are_seen_before_there_are_earlier_ones() -> None:
+    changed = replace(sampled(200, 1), unlike=np.arange(200) % 4 == 0)
+    assert _names(decide(expected(), changed, POLICY)) == {UNLIKE}
+
+
 def test_without_earlier_cases_confidence_is_untested_and_said_to_be() -> None:
     unsure = replace(sampled(200, 1), confidence=np.full(200, 0.3, dtype=np.float32))
     finding = decide(expected(), unsure, POLICY, sampled(12, 2))

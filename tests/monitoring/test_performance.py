@@ -21,7 +21,15 @@ from guarantee.card import Mode
 from guarantee.identity import Assurance, Role
 from guarantee.seen import Followed
 from models.evaluation import wilson
-from monitoring.performance import Case, Performance, measure, performance
+from monitoring.findings import Undecided
+from monitoring.performance import (
+    Against,
+    Case,
+    Estimated,
+    Performance,
+    measure,
+    performance,
+)
 from monitoring.summary import told
 from monitoring.use import Share
 from monitoring.watch import report
@@ -90,8 +98,8 @@ def test_truths_and_decisions_are_never_mixed() -> None:
         *(_case(100 + place) for place in range(50)),
     ]
     found = _measured(cases)
-    assert found.truths is not None
-    assert found.decisions is not None
+    assert isinstance(found.truths, Against)
+    assert isinstance(found.decisions, Against)
     assert found.truths.cases == found.decisions.cases == 100
     assert found.truths.accuracy == wilson(60, 100)
     assert found.decisions.accuracy == wilson(40, 100)
@@ -101,22 +109,29 @@ def test_truths_and_decisions_are_never_mixed() -> None:
     assert found.truths.overconfidence.low < 0.3 < found.truths.overconfidence.high
 
 
-def test_without_truths_nothing_is_said_against_them() -> None:
-    found = _measured([_case(place, decision=Decision.ACCEPTED) for place in range(50)])
-    assert found.truths is None
-    assert "  against confirmed truths: none yet" in list(told(found))
+def test_with_few_truths_no_accuracy_is_told() -> None:
+    accepted = Decision.ACCEPTED
+    cases = [
+        *(_case(place, decision=accepted) for place in range(50)),
+        *(_case(50 + place, decision=accepted, truth="lung") for place in range(12)),
+    ]
+    found = _measured(cases)
+    assert found.truths == Undecided(cases=12, needed=40)
+    assert isinstance(found.decisions, Against)
+    said = "  against confirmed truths: undecided: 12 cases, 40 needed"
+    assert said in list(told(found))
 
 
 def test_abstentions_and_corrected_truths_count_for_no_accuracy() -> None:
     cases = [
-        *(_case(place, truth="lung") for place in range(10)),
-        *(_case(10 + place, truth="ovary", abstained=True) for place in range(10)),
-        *(_case(20 + place, truth="ovary", corrected=True) for place in range(10)),
+        *(_case(place, truth="lung") for place in range(40)),
+        *(_case(40 + place, truth="ovary", abstained=True) for place in range(10)),
+        *(_case(50 + place, truth="ovary", corrected=True) for place in range(10)),
     ]
     found = _measured(cases)
-    assert (found.cases, found.abstained) == (30, 10)
-    assert found.truths is not None
-    assert found.truths.accuracy == wilson(10, 10)
+    assert (found.cases, found.abstained) == (60, 10)
+    assert isinstance(found.truths, Against)
+    assert found.truths.accuracy == wilson(40, 40)
 
 
 def test_groups_are_told_apart_and_small_ones_are_not_named() -> None:
@@ -126,7 +141,7 @@ def test_groups_are_told_apart_and_small_ones_are_not_named() -> None:
         *(_case(90 + n, truth="lung", context=Context(hospital="H3")) for n in range(39)),
     ]
     found = _measured(cases)
-    assert found.truths is not None
+    assert isinstance(found.truths, Against)
     said = {(group.kind, group.name): group for group in found.truths.groups}
     assert set(said) == {("hospital", "H1"), ("hospital", "H2"), ("sex", "F")}
     assert said["hospital", "H2"].accuracy == wilson(0, 40)
@@ -142,7 +157,7 @@ def test_reliability_is_told_by_confidence() -> None:
         for place in range(40)
     ]
     found = _measured(cases)
-    assert found.truths is not None
+    assert isinstance(found.truths, Against)
     confidences = [part.confidence for part in found.truths.reliability]
     shares = [part.right.value for part in found.truths.reliability]
     assert confidences == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.9])
@@ -165,7 +180,7 @@ def test_before_truths_arrive_accuracy_is_estimated_with_its_error_in_the_past()
         [_case(place, confidence=case.confidence) for place, case in enumerate(window)],
         calibrated(1000),
     )
-    assert found.estimate is not None
+    assert isinstance(found.estimate, Estimated)
     truth = sum(case.truth == "lung" for case in window) / 4000
     assert found.estimate.accuracy.low < truth < found.estimate.accuracy.high
     assert found.estimate.past_windows == 25
@@ -177,13 +192,13 @@ def test_before_truths_arrive_accuracy_is_estimated_with_its_error_in_the_past()
 def test_an_estimate_that_was_wrong_says_so() -> None:
     past = [_case(place, truth="ovary", confidence=0.95) for place in range(80)]
     found = _measured([_case(place) for place in range(50)], past)
-    assert found.estimate is not None
+    assert isinstance(found.estimate, Estimated)
     assert found.estimate.error == pytest.approx(0.95)
 
 
 def test_an_estimate_without_a_past_claims_no_error() -> None:
     found = _measured([_case(place) for place in range(50)], [_case(place) for place in range(99)])
-    assert found.estimate is not None
+    assert isinstance(found.estimate, Estimated)
     assert found.estimate.error is None
     assert any("not known yet" in line for line in told(found))
 
@@ -280,10 +295,10 @@ def test_a_report_tells_performance_and_holds_no_patient(ward: Ward) -> None:
 
     found = measure(ward.ledger, ward.served)
     assert found.cases == 60
-    assert found.truths is not None
+    assert isinstance(found.truths, Against)
     assert found.truths.cases == 60
     assert found.truths.accuracy.value > 0.8
-    assert found.decisions is not None
+    assert isinstance(found.decisions, Against)
     assert found.decisions.accuracy == wilson(60, 60)  # every answer was accepted
     assert found.use.first_reads_agreeing.of == 10
     assert [group.name for group in found.truths.groups] == ["H1"]
