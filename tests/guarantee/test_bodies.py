@@ -5,12 +5,13 @@ from enum import Enum
 from typing import Any, Literal, Union, get_args, get_origin
 
 import pytest
+import rfc8785
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from guarantee.bodies import BODY_TYPES, Body
+from guarantee.bodies import BODY_TYPES, Body, PatientInformed, Recipient
 from guarantee.card import Card
 from guarantee.identity import Patient
 from guarantee.records import RecordType
@@ -92,6 +93,13 @@ def test_a_body_without_what_is_optional_is_read_back_as_it_was_written(
     body = data.draw(_bodies(kind))
     assert isinstance(body, Body)
     encoded = body.encode()
+    assert encoded == rfc8785.dumps(body.model_dump(mode="json", exclude_none=True))
     read = kind.model_validate_json(encoded)
     assert read == body
     assert read.encode() == encoded
+
+
+@given(names=st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), st.just("ab")))
+def test_names_of_any_script_are_in_the_order_of_rfc_8785(names: dict[str, str]) -> None:
+    body = PatientInformed(recipient=Recipient.PATIENT, leaflet_sha256=names)
+    assert body.encode() == rfc8785.dumps(body.model_dump(mode="json", exclude_none=True))

@@ -11,17 +11,19 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from sqlalchemy import Connection, update
 
 from guarantee import versions
-from guarantee.appending import LedgerClosed, Request
+from guarantee.appending import Draft, LedgerClosed, Request
 from guarantee.checkpoint import parse_proof, verify_proof
 from guarantee.home import Home
 from guarantee.identity import Role
 from guarantee.ledger import Ledger
 from guarantee.logged import LedgerUnavailable, UnknownRecord
 from guarantee.merkle import leaf_hash, verify_consistency
-from guarantee.records import RecordType
+from guarantee.records import Header, RecordType
 from guarantee.refusals import AlreadyDone
+from guarantee.store import HEAD
 from tests.guarantee.clinic import CARD, Clinic, check_ledger
 
 
@@ -226,6 +228,28 @@ def test_a_log_that_cannot_be_written_acknowledges_nothing_and_goes_on_after(
     assert clinic.ledger.head().size == size
     clinic.infer(information)
     assert clinic.ledger.head().size == size + 1
+
+
+def test_a_head_that_was_moved_in_between_forks_nothing(clinic: Clinic) -> None:
+    """As if another writer had got past the lock between the head's reading and its moving."""
+    information = clinic.ledger.find(clinic.inform())
+    head = clinic.ledger.head()
+
+    def move(connection: Connection, _: Header) -> None:
+        connection.execute(update(HEAD).values(root=bytes(32)))
+
+    draft = Draft(
+        type=RecordType.PATIENT_INFORMED,
+        actor=clinic.clinician,
+        outcome="informed",
+        body=clinic.ledger.open_body(information),
+        models=information.header.models,
+        act=move,
+    )
+    with pytest.raises(LedgerUnavailable, match="another writer"):
+        clinic.ledger.record(draft)
+    assert clinic.ledger.head() == head
+    assert clinic.ledger.find(clinic.inform()).index == head.size
 
 
 def test_a_closed_log_takes_nothing(empty_home: Home) -> None:
