@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from guarantee.appending import Draft, Request
-from guarantee.bodies import MemberAppointed, ModelApproved, VoteCast, stated
+from guarantee.bodies import BreakGlass, Glass, MemberAppointed, ModelApproved, VoteCast, stated
 from guarantee.college_thread import QUORUM
 from guarantee.founding import Founding
 from guarantee.identity import Profession
@@ -66,6 +66,22 @@ class Deferral:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Broken:
+    """A dossier that a clinician opened who did not care for the patient.
+
+    Attributes:
+        by: The clinician's pseudonym.
+        at: When, in milliseconds since 1970; `until` when it closes, or closed.
+    """
+
+    dossier: str
+    by: str
+    ground: Glass
+    at: int
+    until: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CollegeStatus:
     """Who sits, and what waits for the college.
 
@@ -75,6 +91,7 @@ class CollegeStatus:
         deferrals: Informations put off and still open.
         lapsed: Dossiers whose time went by without a decision, and that still have none.
         disagreement: None before the first review.
+        broken: The last hundred broken glasses, oldest first.
     """
 
     members: tuple[Seat, ...]
@@ -85,6 +102,7 @@ class CollegeStatus:
     disagreement: Disagreement | None
     deferrals: tuple[Deferral, ...]
     lapsed: tuple[str, ...]
+    broken: tuple[Broken, ...]
 
 
 def appoint(
@@ -243,6 +261,16 @@ def status(ledger: Ledger, *, at: int | None = None) -> CollegeStatus:
             for key, information in ledger.situations(Information, [Gate.DEFERRED])
         ),
         lapsed=tuple(key for key, dossier in undecided if dossier.lapsed),
+        broken=tuple(
+            Broken(
+                dossier=one.header.dossier or "",
+                by=one.header.actor,
+                ground=ledger.open_as(one, BreakGlass).ground,
+                at=one.header.time,
+                until=one.header.valid_until or one.header.time,
+            )
+            for one in ledger.latest(RecordType.BREAK_GLASS)
+        ),
     )
 
 

@@ -347,6 +347,9 @@ def status(
             typer.echo(f"to review: {draw_standing.announcement} {dossier}")
     for dossier in present.lapsed:
         typer.echo(f"lapsed without a decision: {dossier}")
+    for glass in present.broken:
+        at = f"{datetime.fromtimestamp(glass.at / 1000, UTC):%Y-%m-%d %H:%M}Z"
+        typer.echo(f"glass broken: {glass.dossier} by {glass.by}, {at}, {glass.ground}")
     _say_disagreement(present.disagreement)
 
 

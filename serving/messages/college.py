@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field, StrictBool
 
-from guarantee.bodies import Concern, Opinion, Words
+from guarantee.bodies import Concern, Glass, Opinion, Words
 from guarantee.card import ModelName
 from guarantee.identity import Profession
 from guarantee.situations import Verdict
@@ -135,6 +135,16 @@ class DeferralGiven(Given):
     since: datetime
 
 
+class BrokenGiven(Given):
+    """A dossier that a clinician opened who did not care for the patient."""
+
+    inference_id: RecordId
+    by: Pseudonym
+    ground: Glass
+    at: datetime
+    until: datetime = Field(description="When it closes, or closed")
+
+
 class CollegeGiven(Given):
     """Who sits in the college, and what waits for it."""
 
@@ -148,3 +158,4 @@ class CollegeGiven(Given):
     disagreement: DisagreementGiven | None = Field(description="None before the first review")
     deferred_informations: tuple[DeferralGiven, ...]
     lapsed: tuple[str, ...] = Field(description="Inferences whose time went by, undecided")
+    broken_glasses: tuple[BrokenGiven, ...] = Field(description="The last hundred, oldest first")

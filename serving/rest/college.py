@@ -16,6 +16,7 @@ from serving.messages.college import (
     Abandoned,
     Announced,
     Ballot,
+    BrokenGiven,
     CaseJudged,
     CollegeGiven,
     DeferralGiven,
@@ -172,6 +173,16 @@ def show_college(house: TheHouse) -> CollegeGiven:
             for one in status.deferrals
         ),
         lapsed=status.lapsed,
+        broken_glasses=tuple(
+            BrokenGiven(
+                inference_id=one.dossier,
+                by=one.by,
+                ground=one.ground,
+                at=instant(one.at),
+                until=instant(one.until),
+            )
+            for one in status.broken
+        ),
     )
 
 

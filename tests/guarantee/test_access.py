@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from guarantee import custody, review
+from guarantee import college, custody, review
 from guarantee import dossier as steps_of
 from guarantee.access import NotEntitled, PurposeMissing, patient_access, read_dossier
 from guarantee.appending import Draft
@@ -239,6 +239,17 @@ def test_an_erased_patient_s_broken_glass_opens_nothing(clinic: Clinic) -> None:
     for refused in (reads, glass, correct):
         with pytest.raises(Erased):
             refused(stranger, dossier)
+
+
+def test_the_college_sees_broken_glasses(clinic: Clinic) -> None:
+    dossier = clinic.infer(clinic.inform()).id
+    assert college.status(clinic.ledger).broken == ()
+    stranger = colleague(clinic)
+    broken = glass(stranger, dossier)
+    (seen,) = college.status(clinic.ledger).broken
+    assert (seen.dossier, seen.by) == (dossier, stranger.clinician.pseudonym)
+    assert seen.ground is Glass.CONTINUITY_OF_CARE
+    assert (seen.at, seen.until) == (broken.header.time, broken.header.valid_until)
 
 
 def test_the_patient_is_told_who_was_let_in_and_until_when(clinic: Clinic) -> None:

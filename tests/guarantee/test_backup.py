@@ -15,7 +15,7 @@ import tarfile
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from multiprocessing.queues import SimpleQueue as Queue
 from pathlib import Path
@@ -728,6 +728,73 @@ def test_holds_objections_and_suspensions_since_the_backup_stand_after_it(
     with pytest.raises(Suspended):
         again.infer(held)
     again.ledger.close()
+
+
+DAMAGES = {
+    "a hold's body": "UPDATE bodies SET stored = zeroblob(80) WHERE record_id IN"
+    " (SELECT id FROM records WHERE type = 'HoldPlaced')",
+    "an objection's body": "UPDATE bodies SET stored = zeroblob(80) WHERE record_id IN"
+    " (SELECT id FROM records WHERE type = 'PatientObjected')",
+    "every header": "UPDATE records SET header = zeroblob(80)",
+    "headers turned into text": "UPDATE records SET header = 'text'",
+    "a type": "UPDATE records SET type = 'Nothing' WHERE type = 'HoldPlaced'",
+    "the date of a backup": "UPDATE bodies SET stored = zeroblob(80) WHERE record_id IN"
+    " (SELECT id FROM records WHERE type = 'BackupTaken')",
+    "people": "UPDATE people SET stored = zeroblob(80)",
+    "tiles": "UPDATE tiles SET hashes = zeroblob(7)",
+    "the note": "UPDATE signed SET note = x'ff'",
+    "a note that nobody signed": "UPDATE signed SET note = replace(note, 'garant', 'granat')",
+    "no note": "DELETE FROM signed",
+    "the head's root": "UPDATE head SET root = 'text'",
+    "the head's size": "UPDATE head SET size = 1 << 62",
+    "the head's size, below zero": "UPDATE head SET size = -1",
+    "the head's size, in words": "UPDATE head SET size = 'many'",
+    "the head's name": "UPDATE head SET origin = x'ff'",
+    "no head": "DELETE FROM head",
+    "two heads": "INSERT INTO head VALUES ('other', 1, zeroblob(32))",
+    "no table": "DROP TABLE records",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_a_log_that_was_altered_is_replaced_when_forced_and_what_stands_is_repeated(
+    taken_of_two: Path, tmp_path: Path, damage: str
+) -> None:
+    """Whoever can write to the database must not keep the house from being restored."""
+    shutil.copytree(taken_of_two, tmp_path / "copy")
+    home, file = Home(tmp_path / "copy/home"), tmp_path / "copy/garant.tar"
+    with closing(sqlite3.connect(home.database)) as connection, connection:
+        connection.execute(damage)
+    with pytest.raises((WouldLose, RestoreRefused)):
+        restore(home, file)
+    restored = restore(home, file, identify=by_operator, force=True)
+    assert restored.aside is not None
+    check_ledger(home)
+    with Ledger.open(home) as ledger:
+        assert len(ledger.latest(RecordType.INFERENCE_MADE)) == 2
+
+
+@pytest.fixture(scope="module")
+def taken_of_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home, and a backup of before its last erasure, hold and objection."""
+    folder = tmp_path_factory.mktemp("two")
+    clinic = Clinic.founded(folder / "home")
+    informations = [clinic.inform(number) for number in (1, 2, 3)]
+    for information in informations[:2]:
+        clinic.infer(information)
+    backed_up(clinic, folder / "garant.tar")
+    officer = clinic.actor("officer", Role.DPO)
+    held = clinic.ledger.sealed_for(informations[1]) or ""
+    custody.hold(clinic.ledger, officer, pseudonym=held, reason=HoldReason.LITIGATION)
+    dossier.object_to_use(
+        clinic.ledger,
+        clinic.clinician,
+        information_id=informations[2],
+        objection=PatientObjected(recipient=Recipient.PATIENT),
+    )
+    erase(clinic, 1)
+    clinic.ledger.close()
+    return folder
 
 
 # Killed in the middle
