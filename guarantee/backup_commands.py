@@ -121,6 +121,12 @@ def restore(
         typer.echo(f"not in the backup: {count} {kind}")
     for kind, count in sorted(restored.repeated.items()):
         typer.echo(f"repeated in the new log: {count} {kind}")
+    for name, count in sorted(restored.doubted.items()):
+        typer.echo(
+            f"NOT repeated, since no signed checkpoint proves it: {count} {name}; look at what is "
+            "kept aside, and do it again where it stands",
+            err=True,
+        )
     if restored.aside is not None:
         typer.echo(f"kept aside: {restored.aside}; erasures do not reach it, so delete it in time:")
     typer.echo(f"copies of these patients' records stay until {restored.copies_expire}")

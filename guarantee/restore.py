@@ -8,42 +8,41 @@ histories. So every restored log goes on under a new key and a new origin; its f
 
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing, suppress
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import update
 
 from guarantee import custody, dossier, versions
 from guarantee.appending import Draft
-from guarantee.backup import KEEP_DAYS, Bar, Manifest, no_bar, read_manifest, unpack
+from guarantee.backup import Bar, Manifest, no_bar, read_manifest, unpack
 from guarantee.bodies import (
     BODY_TYPES,
-    BackupTaken,
     HoldPlaced,
     LogOpened,
     ModelSuspended,
     PatientErased,
     PatientObjected,
 )
-from guarantee.checkpoint import Signer
+from guarantee.checkpoint import Signer, VerifierKey
 from guarantee.errors import GuaranteeError
+from guarantee.findings import printable
 from guarantee.home import Home
 from guarantee.identity import Caller, Role
 from guarantee.ledger import Ledger, origin_of
-from guarantee.logged import tiles_of
 from guarantee.pen import KEPT_FILE
 from guarantee.pseudonyms import ACTORS_KEY, Actor, KnownActor, UnknownPerson
-from guarantee.records import Header, RecordType
+from guarantee.records import RecordType
 from guarantee.refusals import ProtocolError
-from guarantee.store import BODIES, HEAD, PEOPLE, RECORDS, SIGNED, Reader, Store, StoreUnavailable
+from guarantee.replaced import Act, Replaced, known_of, log_there
+from guarantee.store import HEAD, SIGNED, Reader, Store
 from guarantee.succession import succeeding
-from guarantee.tiles import TileReader
-from guarantee.transfer import NoLog, Standing, copy_out, settle_file, standing
-from guarantee.vault import VaultError, decrypt, signing_key, unseal
+from guarantee.transfer import Standing, copy_aside, settle_file, standing
+from guarantee.vault import KeyUnavailable, VaultError, decrypt, signing_key, unseal
 from guarantee.verify import verify_home
 
 Identify = Callable[[Home], Caller]
@@ -51,16 +50,6 @@ Identify = Callable[[Home], Caller]
 
 _HOUSE: Final = "urn:garant:house"
 """The issuer of acts that nobody was asked to answer for."""
-
-_REPEATED: Final = (
-    RecordType.PATIENT_OBJECTED,
-    RecordType.HOLD_PLACED,
-    RecordType.PATIENT_ERASED,
-    RecordType.MODEL_SUSPENDED,
-    # Only to know which suspensions still stand.
-    RecordType.MODEL_RESUMED,
-)
-"""What a restore must not undo, where the log that it replaces knows of it."""
 
 
 class RestoreRefused(GuaranteeError):
@@ -89,6 +78,7 @@ class Restored:
         lost: How many records of each type the replaced log had and the backup has not.
         repeated: How many of each type were appended again, so that the restore undoes no
             erasure, hold, objection or suspension.
+        doubted: How many of these were not, since no signed checkpoint proves them.
         copies_expire: The last day on which backups, and what was kept aside, may still exist.
         aside: Where the replaced content is kept; none where the home held nothing.
     """
@@ -96,8 +86,9 @@ class Restored:
     manifest: Manifest
     origin: str
     verifier_key: str
-    lost: dict[RecordType, int]
+    lost: dict[str, int]
     repeated: dict[RecordType, int]
+    doubted: dict[str, int]
     copies_expire: date
     aside: Path | None
 
@@ -141,8 +132,8 @@ def restore(
     # 1.
     with succeeding(home) as succession:
         prepared = succession.prepared
-        with _log_there(home, force=force) as there:
-            if there.exists and identify is None:
+        with log_there(home) as reader:
+            if reader is not None and identify is None:
                 raise RestoreRefused("who restores over a log answers for it: give a token")
             # 2.
             with bar("unpacking the backup") as progress:
@@ -152,71 +143,37 @@ def restore(
             with bar("verifying the backup") as progress:
                 _verify(prepared, manifest, progress)
             # 4.
-            lost, shared = _compare(prepared, there, force=force)
+            there = _compare(home, prepared, reader, today=now.date())
+            if not force:
+                _check_loss(there)
             # 5.
             caller = _who(home, prepared, identify)
-            ended = _ended(home, prepared, there, shared)
-            expire = _copies_expire(manifest, there, now.date())
+            ended = _ended(prepared, there)
+            expire = max([manifest.expires, *there.copies_expire(now.date())])
             key = _new_key(prepared)
             with Ledger.open(prepared) as ledger:
                 operator = ledger.people.actor(caller)
                 for log in ended:
                     _open_log(ledger, operator, log, reason, expire)
                 # 6.
-                repeated = _repeat(ledger, there, shared)
+                repeated = _repeat(ledger, there)
             settle_file(prepared.database)
             relocate(prepared.mlflow, Path(manifest.mlflow), home.mlflow.resolve())
-            if there.exists and home.server is not None and there.reader is not None:
+            if reader is not None and home.server is not None:
                 with bar("keeping the replaced log") as progress:
-                    copy_out(there.reader, succession.replaced, progress)
+                    copy_aside(reader, succession.replaced, progress)
         # 7.
         aside = succession.switch(f"replaced-{now:%Y%m%dT%H%M%S.%fZ}")
     return Restored(
         manifest=manifest,
         origin=key.name,
         verifier_key=str(key.verifier_key),
-        lost=lost,
+        lost=dict(there.lost),
         repeated=repeated,
+        doubted=dict(there.doubted),
         copies_expire=expire,
         aside=aside,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _LogThere:
-    """The log in the home, before it is replaced; `reader` is none where it cannot be read."""
-
-    exists: bool
-    reader: Reader | None = None
-    standing: Standing | None = None
-
-
-@contextmanager
-def _log_there(home: Home, *, force: bool) -> Iterator[_LogThere]:
-    if home.lacks_log:
-        yield _LogThere(exists=False)
-        return
-    if home.server is not None:
-        # A server that cannot be reached cannot take the log either; its tables are made here.
-        Store(home.server).close()
-    reader = Reader.open(home.url)
-    try:
-        with reader.reading() as connection:
-            found = _LogThere(True, reader, standing(connection))
-    except NoLog:
-        found = _LogThere(exists=home.server is None)
-    except StoreUnavailable as error:
-        found = _LogThere(exists=True)
-        if not force:
-            reader.close()
-            raise WouldLose(
-                f"the log in the home cannot be read ({error}): with --force it is kept aside "
-                "and replaced"
-            ) from error
-    try:
-        yield found
-    finally:
-        reader.close()
 
 
 def _check_expiry(manifest: Manifest, today: date, *, force: bool) -> None:
@@ -257,7 +214,7 @@ def _verify(
         )
     with closing(Reader.open(prepared.database)) as reader, reader.reading() as connection:
         log = standing(connection)
-    inside = (log.origin, log.size, log.root.hex(), _public(prepared))
+    inside = (log.origin, log.size, log.root.hex(), str(_public(prepared)))
     stated = (manifest.origin, manifest.size, manifest.root, manifest.verifier_key)
     for what, said, is_there in zip(("origin", "size", "root", "key"), stated, inside, strict=True):
         if said != is_there:
@@ -266,43 +223,25 @@ def _verify(
             )
 
 
-def _compare(prepared: Home, there: _LogThere, *, force: bool) -> tuple[dict[RecordType, int], int]:
-    """What the log there has and the backup has not; how many first records both have."""
-    if there.reader is None or there.standing is None:
-        return {}, 0
-    with (
-        closing(Reader.open(prepared.database)) as restored,
-        there.reader.reading() as old,
-        restored.reading() as new,
-    ):
-        shared = _shared(old, there.standing.size, new, standing(new).size)
-        types = old.execute(select(RECORDS.c.type).where(RECORDS.c.position >= shared))
-        lost = Counter(RecordType(row.type) for row in types)
-    if lost and not force:
-        kind = "is newer than the backup" if shared else "is another log than the backup's"
+def _compare(home: Home, prepared: Home, reader: Reader | None, *, today: date) -> Replaced:
+    keys = [key for key in map(_public, (home, prepared)) if key is not None]
+    with closing(Reader.open(prepared.database)) as backup:
+        return known_of(reader, home, backup, keys=keys, today=today)
+
+
+def _check_loss(there: Replaced) -> None:
+    if there.unreadable is not None:
         raise WouldLose(
-            f"the log in the home {kind}: a restore would lose {sum(lost.values())} records "
-            f"({', '.join(f'{count} {name}' for name, count in sorted(lost.items()))}); "
-            "--force keeps it aside and opens a new log"
+            f"the log in the home cannot be read ({there.unreadable}): with --force it is kept "
+            "aside and replaced"
         )
-    return dict(lost), shared
-
-
-def _shared(old: Connection, old_size: int, new: Connection, new_size: int) -> int:
-    """How many first records two logs have in common, by their roots."""
-    tiles = TileReader(tiles_of(old)), TileReader(tiles_of(new))
-
-    def same(size: int) -> bool:
-        try:
-            return tiles[0].root(size) == tiles[1].root(size)
-        except IndexError:
-            return False
-
-    low, high = 0, min(old_size, new_size)
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if same(middle) else (low, middle - 1)
-    return low
+    if there.lost:
+        kind = "is newer than the backup" if there.shared else "is another log than the backup's"
+        lost = (f"{count} {printable(name)}" for name, count in sorted(there.lost.items()))
+        raise WouldLose(
+            f"the log in the home {kind}: a restore would lose {there.lost.total()} records "
+            f"({', '.join(lost)}); --force keeps it aside and opens a new log"
+        )
 
 
 def _who(home: Home, prepared: Home, identify: Identify | None) -> Caller:
@@ -316,26 +255,31 @@ def _who(home: Home, prepared: Home, identify: Identify | None) -> Caller:
 class _Ended:
     standing: Standing
     shared: int
-    verifier_key: str | None
+    verifier_key: VerifierKey | None
 
 
-def _ended(home: Home, prepared: Home, there: _LogThere, shared: int) -> list[_Ended]:
+def _ended(prepared: Home, there: Replaced) -> list[_Ended]:
     """The logs that end here; the first is the one that the restored log goes on from."""
     with closing(Reader.open(prepared.database)) as restored, restored.reading() as connection:
         log = standing(connection)
     backed_up = _Ended(log, log.size, _public(prepared))
-    if there.standing is None:
+    if there.head is None:
         return [backed_up]
-    replaced = _Ended(there.standing, shared, _public(home))
-    if shared == backed_up.standing.size:
+    head = there.head.checkpoint
+    last = Standing(origin=head.origin, size=head.size, root=head.root, note=head.text)
+    replaced = _Ended(last, min(there.shared, head.size), there.head.key)
+    if there.shared == backed_up.standing.size:
         # It went on after the backup: its last head says how far.
         return [replaced]
-    return [backed_up] if shared == there.standing.size else [backed_up, replaced]
+    return [backed_up] if there.shared == head.size else [backed_up, replaced]
 
 
-def _public(home: Home) -> str | None:
+def _public(home: Home) -> VerifierKey | None:
+    """The key of a home's log; none where it is missing or damaged."""
     seed = home.keys / "ledger.key"
-    return str(_signer(home).verifier_key) if seed.exists() else None
+    with suppress(KeyUnavailable, OSError):
+        return _signer(home).verifier_key if seed.exists() else None
+    return None
 
 
 def _signer(home: Home) -> Signer:
@@ -358,22 +302,6 @@ def _new_key(prepared: Home) -> Signer:
     return signer
 
 
-def _copies_expire(manifest: Manifest, there: _LogThere, today: date) -> date:
-    """The last day of every copy that this log does not know of by a `BackupTaken` of its own."""
-    days = [manifest.expires]
-    if there.exists:
-        days.append(today + timedelta(days=KEEP_DAYS))
-    if there.reader is not None:
-        with there.reader.reading() as old:
-            stored = old.scalars(
-                select(BODIES.c.stored)
-                .join(RECORDS, RECORDS.c.id == BODIES.c.record_id)
-                .where(RECORDS.c.type == RecordType.BACKUP_TAKEN.value)
-            )
-            days += [BackupTaken.model_validate_json(body).expires for body in stored]
-    return max(days)
-
-
 def _open_log(ledger: Ledger, operator: Actor, log: _Ended, reason: str, expire: date) -> None:
     ledger.record(
         Draft(
@@ -386,7 +314,7 @@ def _open_log(ledger: Ledger, operator: Actor, log: _Ended, reason: str, expire:
                 root=log.standing.root.hex(),
                 shared=log.shared,
                 checkpoint=log.standing.note,
-                verifier_key=log.verifier_key,
+                verifier_key=None if log.verifier_key is None else str(log.verifier_key),
                 copies_expire=expire,
                 reason=reason,
             ),
@@ -397,53 +325,39 @@ def _open_log(ledger: Ledger, operator: Actor, log: _Ended, reason: str, expire:
 # What must not be undone
 
 
-def _repeat(ledger: Ledger, there: _LogThere, shared: int) -> dict[RecordType, int]:
+def _repeat(ledger: Ledger, there: Replaced) -> dict[RecordType, int]:
     """Append again what the replaced log knew and a restore must not undo."""
     repeated: Counter[RecordType] = Counter()
-    if there.reader is None:
-        return repeated
-    with there.reader.reading() as old:
-        rows = old.execute(
-            select(RECORDS.c.header, BODIES.c.stored, BODIES.c.key_id)
-            # An objection of a patient who was erased later has no body any more.
-            .join_from(RECORDS, BODIES, RECORDS.c.id == BODIES.c.record_id)
-            .where(
-                RECORDS.c.position >= shared,
-                RECORDS.c.type.in_([kind.value for kind in _REPEATED]),
-            )
-            .order_by(RECORDS.c.position)
-        ).all()
-        known = [(Header.decode(row.header), row.stored, row.key_id) for row in rows]
-        stopped = _stopped(header for header, _, _ in known)
-        for header, stored, patient in known:
-            if header.model is not None and header.id not in stopped:
-                continue
-            try:
-                actor = _same_actor(ledger, header, old)
-                _append_again(ledger, header, stored, header.subject or patient or "", actor)
-            except (ProtocolError, UnknownPerson):
-                # It stands already, or is about what the backup does not know.
-                continue
-            repeated[header.type] += 1
+    stopped = _stopped(there.acts)
+    for act in there.acts:
+        header = act.header
+        if header.model is not None and header.id not in stopped:
+            continue
+        try:
+            _append_again(ledger, act, _same_actor(ledger, act))
+        except (ProtocolError, UnknownPerson, VaultError):
+            # It stands already, or is about whom the backup does not know.
+            continue
+        repeated[header.type] += 1
     return dict(repeated)
 
 
-def _stopped(headers: Iterator[Header]) -> set[str]:
+def _stopped(acts: list[Act]) -> set[str]:
     """The suspensions that nobody lifted."""
-    last = {header.model: header for header in headers if header.model is not None}
+    last = {act.header.model: act.header for act in acts if act.header.model is not None}
     return {header.id for header in last.values() if header.type is RecordType.MODEL_SUSPENDED}
 
 
-def _append_again(
-    ledger: Ledger, header: Header, stored: bytes, patient: str, actor: Actor
-) -> None:
+def _append_again(ledger: Ledger, act: Act, actor: Actor) -> None:
     """Append what a record of the replaced log says, about what this log knows.
 
     Raises:
         ProtocolError: It may not stand here.
         UnknownPerson: It is about a patient whom this log does not know.
+        VaultError: It was sealed under another log's key.
     """
-    body = None if header.commitment else BODY_TYPES[header.type].model_validate_json(stored)
+    header, patient = act.header, act.patient or ""
+    body = None if header.commitment else BODY_TYPES[header.type].model_validate_json(act.stored)
     match body:
         case PatientErased():
             custody.erase_again(ledger, actor, pseudonym=patient, ground=body.ground)
@@ -454,7 +368,7 @@ def _append_again(
             versions.suspend(ledger, actor, name=header.model or "", reason=body.reason)
         case _:
             key = ledger.people.key(patient)
-            objection = unseal(key, header.id, stored, header.commitment or "")
+            objection = unseal(key, header.id, act.stored, header.commitment or "")
             dossier.object_to_use(
                 ledger,
                 actor,
@@ -463,12 +377,12 @@ def _append_again(
             )
 
 
-def _same_actor(ledger: Ledger, header: Header, old: Connection) -> Actor:
+def _same_actor(ledger: Ledger, act: Act) -> Actor:
     """Who appended a record of the replaced log, as this log knows them."""
-    stored = old.scalar(select(PEOPLE.c.stored).where(PEOPLE.c.pseudonym == header.actor))
+    header = act.header
     try:
         opened = decrypt(
-            ledger.people.key(ACTORS_KEY), stored or b"", about=f"identity {header.actor}"
+            ledger.people.key(ACTORS_KEY), act.actor or b"", about=f"identity {header.actor}"
         )
     except VaultError:
         # Another log's: its actors have a key that this one has not.

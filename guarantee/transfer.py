@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, LargeBinary, cast, delete, func, select
 from sqlalchemy.engine import URL
 
 from guarantee.errors import GuaranteeError
@@ -56,12 +56,12 @@ def standing(connection: Connection) -> Standing:
     rows = connection.execute(select(HEAD)).all()
     if len(rows) != 1:
         raise NoLog("the database does not hold one head")
-    note: bytes | None = connection.scalar(select(SIGNED.c.note))
+    note: bytes | None = connection.scalar(select(cast(SIGNED.c.note, LargeBinary)))
     return Standing(
         origin=rows[0].origin,
         size=rows[0].size,
         root=rows[0].root,
-        note=None if note is None else note.decode(),
+        note=None if note is None else note.decode(errors="replace"),
     )
 
 
@@ -77,6 +77,17 @@ def copy_out(source: Reader, file: Path, progress: Progress) -> Standing:
         _copy(there, here, progress)
     settle_file(file)
     return found
+
+
+def copy_aside(source: Reader, file: Path, progress: Progress) -> None:
+    """As `copy_out`, whatever the log is.
+
+    Raises:
+        StoreUnavailable: One of the two failed.
+    """
+    with closing(Store(file)) as copy, source.reading() as there, copy.writing() as here:
+        _copy(there, here, progress)
+    settle_file(file)
 
 
 def copy_in(file: Path, server: URL, progress: Progress = lambda _done, _all: None) -> None:

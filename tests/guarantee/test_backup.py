@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from multiprocessing.queues import SimpleQueue as Queue
 from pathlib import Path
@@ -62,6 +63,7 @@ from guarantee.restore import (
 from guarantee.store import BODIES
 from guarantee.succession import HomeInUse
 from guarantee.verify import Anchors, verify_home
+from tests.guarantee.attacker import Row, rewrite
 from tests.guarantee.clinic import CARD, Clinic, caller, check_ledger
 
 OPERATOR = caller("operator", Role.INTEGRATOR)
@@ -772,6 +774,58 @@ def test_a_log_that_was_altered_is_replaced_when_forced_and_what_stands_is_repea
     check_ledger(home)
     with Ledger.open(home) as ledger:
         assert len(ledger.latest(RecordType.INFERENCE_MADE)) == 2
+    repeated, doubted = sum(restored.repeated.values()), sum(restored.doubted.values())
+    if damage in UNPROVEN:
+        assert (repeated, doubted) == UNPROVEN[damage]
+    else:
+        assert (repeated, doubted) == (3, 0)
+
+
+UNPROVEN = {
+    DAMAGES["a hold's body"]: (2, 1),
+    DAMAGES["an objection's body"]: (2, 1),
+    DAMAGES["every header"]: (0, 3),
+    DAMAGES["headers turned into text"]: (0, 3),
+    DAMAGES["a type"]: (2, 0),
+    DAMAGES["tiles"]: (0, 3),
+    DAMAGES["no table"]: (0, 0),
+}
+"""Acts repeated, and acts that no signed checkpoint proves any more."""
+
+
+def test_an_erasure_that_the_house_never_signed_is_not_repeated(
+    taken_of_two: Path, tmp_path: Path
+) -> None:
+    """Whoever can write to the database would else destroy what the backup had saved."""
+    shutil.copytree(taken_of_two, tmp_path / "copy")
+    home, file = Home(tmp_path / "copy/home"), tmp_path / "copy/garant.tar"
+
+    def forge(rows: list[Row]) -> list[Row]:
+        erasure = next(row for row in rows if row.header.type is RecordType.PATIENT_ERASED)
+        other = [row for row in rows if row.header.type is RecordType.PATIENT_INFORMED][2]
+        forged = erasure.with_body(
+            PatientErased(
+                ground=ErasureGround.COURT_ORDER, records=(other.header.id,), backups_expire=None
+            ).encode()
+        )
+        header = replace(
+            forged.header,
+            id=f"{forged.header.id[:-1]}x",
+            subject=other.key_id,
+            follows=(other.header.id,),
+        )
+        return [*rows, replace(forged, header=header)]
+
+    rewrite(home, forge)
+    restored = restore(home, file, identify=by_operator, force=True)
+    assert restored.doubted == {RecordType.PATIENT_ERASED: 1}
+    assert restored.repeated[RecordType.PATIENT_ERASED] == 1
+    check_ledger(home)
+    with Ledger.open(home) as ledger:
+        informed = ledger.latest(RecordType.PATIENT_INFORMED)
+        assert len(informed) == 3
+        ledger.open_body(informed[1])
+        ledger.open_body(informed[2])
 
 
 @pytest.fixture(scope="module")
