@@ -6,7 +6,7 @@ when there is time: a signature can be made again, a commit cannot.
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from itertools import islice
 from typing import Final
@@ -22,7 +22,6 @@ from guarantee.logged import (
     LedgerUnavailable,
     Recorded,
     read_head,
-    recorded_in,
     tiles_of,
 )
 from guarantee.merkle import leaf_hash
@@ -31,8 +30,9 @@ from guarantee.protocol import advance
 from guarantee.pseudonyms import Actor, Pseudonyms
 from guarantee.records import Header, RecordType, new_id
 from guarantee.refusals import Erased, ProtocolError
+from guarantee.repeats import Asked, Blinded, RequestConflict
 from guarantee.state import StoredState, Trial, check_moved
-from guarantee.statements import Lookup, Statement, Value, insert_all
+from guarantee.statements import Statement, Value, insert_all
 from guarantee.store import (
     BODIES,
     HEAD,
@@ -61,10 +61,6 @@ SIGNED_EVERY_SECONDS = 1.0
 
 class LedgerClosed(LedgerError):
     """The log was closed; nothing was recorded."""
-
-
-class RequestConflict(LedgerError):
-    """The idempotency key was used for another request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +115,7 @@ class Request:
 class _Pending:
     draft: Draft
     body: bytes
-    request: tuple[bytes, bytes] | None = None
+    request: Blinded | None = None
     outcome: "Recorded | Exception | None" = None
 
     def settled(self) -> "Recorded | ProtocolError":
@@ -197,9 +193,9 @@ class Appender:
         """
         blinded = self._blinded(request)
         with self._store.reading() as connection:
-            return _Asked(connection, [blinded], self._people.bind_request).repeat(blinded)
+            return Asked(connection, [blinded], self._people.bind_request).repeat(blinded)
 
-    def _blinded(self, request: Request) -> tuple[bytes, bytes]:
+    def _blinded(self, request: Request) -> Blinded:
         scope = json.dumps([request.actor, request.route, request.key])
         digest = sha256(request.content).hexdigest()
         blind = self._people.blind_request
@@ -254,7 +250,7 @@ class Appender:
             state = StoredState(connection)
             rows = _Rows(connection)
             requests = [pending.request for pending in group if pending.request]
-            asked = _Asked(connection, requests, self._people.bind_request)
+            asked = Asked(connection, requests, self._people.bind_request)
             # The keys are read where the records are written: none can be erased in between.
             keys = self._people.keys(connection, {pending.draft.sealed_for for pending in group})
             # 2.
@@ -390,7 +386,6 @@ _ADD_TILE: Final = Statement(
         level=bindparam("its_level"), position=bindparam("its_position"), hashes=bindparam("hashes")
     )
 )
-_REQUESTS: Final = Lookup(REQUESTS.c.key, REQUESTS.c.digest, REQUESTS.c.record_id)
 
 
 def _unwritten(cause: Exception) -> LedgerUnavailable:
@@ -424,54 +419,3 @@ class _Rows:
             if rows:
                 insert_all(self._connection, table, rows)
                 rows.clear()
-
-
-_Blinded = tuple[bytes, bytes]
-"""An idempotency key and what was asked under it, both blinded."""
-
-
-class _Asked:
-    """What some idempotency keys recorded, in this group or before."""
-
-    def __init__(
-        self,
-        connection: Connection,
-        requests: Iterable[_Blinded],
-        bind: Callable[[bytes, bytes, str], bytes],
-    ) -> None:
-        self._connection = connection
-        self._bind = bind
-        rows = _REQUESTS.rows(connection, [*{key for key, _ in requests}])
-        self._before: dict[bytes, tuple[bytes, str]] = {
-            key: (bound, id_) for key, bound, id_ in rows
-        }
-        self._now: dict[bytes, tuple[bytes, Recorded]] = {}
-
-    def repeat(self, request: _Blinded) -> Recorded | None:
-        """What it recorded, if it did.
-
-        Raises:
-            RequestConflict: The key was used for another request.
-        """
-        key, content = request
-        if key in self._now:
-            first, recorded = self._now[key]
-            _check_same(first, content)
-            return replace(recorded, repeated=True)
-        if key not in self._before:
-            return None
-        bound, record_id = self._before[key]
-        # A row that was altered is no word of ours: it is refused like another request's.
-        _check_same(bound, self._bind(key, content, record_id))
-        return recorded_in(self._connection, record_id, repeated=True)
-
-    def bound(self, request: _Blinded, recorded: Recorded) -> tuple[bytes, bytes, str]:
-        """The row that remembers what it recorded."""
-        key, content = request
-        self._now[key] = (content, recorded)
-        return key, self._bind(key, content, recorded.id), recorded.id
-
-
-def _check_same(first: bytes, second: bytes) -> None:
-    if first != second:
-        raise RequestConflict("the idempotency key was used for another request: take a new one")

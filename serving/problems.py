@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from guarantee.access import NotEntitled, PurposeMissing
-from guarantee.appending import LedgerClosed, RequestConflict
+from guarantee.appending import LedgerClosed
 from guarantee.bodies import BodyRefused
 from guarantee.custody import ImplausibleDeath
 from guarantee.dossier import InvalidDecision
@@ -45,6 +45,7 @@ from guarantee.refusals import (
     UnknownInformation,
     UnknownModel,
 )
+from guarantee.repeats import RequestConflict
 from guarantee.signature import SignatureRefused
 from guarantee.signing_keys import SignatureNeeded
 from guarantee.store import StillReadable, StoreUnavailable

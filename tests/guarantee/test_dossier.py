@@ -6,7 +6,7 @@ import pytest
 
 from guarantee import college, dossier, versions
 from guarantee.abstention import Abstention
-from guarantee.appending import Draft, Request, RequestConflict
+from guarantee.appending import Draft, Request
 from guarantee.bodies import (
     Corrected,
     Decision,
@@ -36,6 +36,7 @@ from guarantee.refusals import (
     UnknownInformation,
     UnknownModel,
 )
+from guarantee.repeats import RequestConflict
 from guarantee.signature import SignatureRefused
 from guarantee.situations import Gate, Information, Step
 from tests.guarantee.clinic import CARD, Clinic, patient

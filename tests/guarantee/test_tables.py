@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Column, LargeBinary
 
-from guarantee.appending import Request, RequestConflict
+from guarantee.appending import Request
 from guarantee.home import Home
 from guarantee.kept import keep_checkpoint
 from guarantee.ledger import Ledger
+from guarantee.repeats import RequestConflict
 from guarantee.store import METADATA
 from guarantee.verify import COULD_NOT_CHECK, CouldNotCheck, main, verify_home
 from tests.guarantee.clinic import Clinic
