@@ -34,7 +34,15 @@ ROOT = Path(__file__).parents[2]
 LABELS = ("breast", "colon", "lung")
 MODEL = "three-origins"
 WITHHELD_MODEL = "three-withheld"
-FEATURES = {f"gene {number}": 5.0 + number / 8 for number in range(6)}
+NEEDING_MODEL = "three-needing"
+NEEDED = ("gene 0", "gene 2")
+"""Without these, that model abstains."""
+CHANGING_MODEL = "three-changing"
+"""Its version 2 is approved, and one test promotes it."""
+UNDECIDED = {f"gene {number}": 5.0 + number / 8 for number in range(6)}
+"""Speaks for no label: the models abstain."""
+FEATURES = {**UNDECIDED, "gene 0": 9.0}
+"""Speaks for the first label."""
 
 
 def check_ledger(home: Home) -> None:
@@ -57,10 +65,11 @@ def establish(home: Home, folder: Path) -> None:
         card = card_of(LABELS, name)
         if name == WITHHELD_MODEL:
             card = card.model_validate({**card.model_dump(), "least_mode": "withheld"})
-        promoted(home, folder, card)
+        approved(home, folder, card)
+        promote(home, name)
 
 
-def promoted(
+def approved(
     home: Home,
     folder: Path,
     card: Card,
@@ -69,7 +78,7 @@ def promoted(
     rounds: int = 10,
     required: Container[str] = (),
 ) -> None:
-    """One more version in the home, trained, registered, approved, laid out and promoted.
+    """One more version in the home, trained, registered, laid out and approved.
 
     It abstains without the required features.
     """
@@ -90,7 +99,12 @@ def promoted(
         shelf.lay(home, files, name=card.name, version=version, digest=digest)
         for member in _members(home, ledger).values():
             college.vote(ledger, member, name=card.name, version=version, in_favour=True)
-        versions.promote(ledger, scientist, name=card.name, version=version)
+
+
+def promote(home: Home, name: str, version: str = "1") -> None:
+    with Ledger.open(home) as ledger:
+        scientist = _actor(home, ledger, "scientist", Role.DATA_SCIENTIST)
+        versions.promote(ledger, scientist, name=name, version=version)
 
 
 def _members(home: Home, ledger: Ledger) -> dict[Profession, Actor]:
@@ -190,7 +204,14 @@ GARANT_SERVE = (sys.executable, "-m", "garant", "serve")
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     home = Home(tmp_path_factory.mktemp("served") / "home")
-    establish(home, tmp_path_factory.mktemp("versions"))
+    folder = tmp_path_factory.mktemp("versions")
+    establish(home, folder)
+    # Approved now, since tests give the members keys, which their votes then need.
+    approved(home, folder, card_of(LABELS, NEEDING_MODEL), required=NEEDED)
+    promote(home, NEEDING_MODEL)
+    for version, rounds in (("1", 10), ("2", 3)):
+        approved(home, folder, card_of(LABELS, CHANGING_MODEL), version=version, rounds=rounds)
+    promote(home, CHANGING_MODEL)
     return home
 
 

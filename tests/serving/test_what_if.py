@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -17,10 +16,9 @@ from models.shelf import NotOnTheShelf
 from serving import what_if
 from serving.house import LoadedVersions
 from serving.messages.inferences import WhatIf
-from tests.models.conftest import card_of
 from tests.serving.conftest import (
+    CHANGING_MODEL,
     FEATURES,
-    LABELS,
     MODEL,
     WITHHELD_MODEL,
     Service,
@@ -28,7 +26,7 @@ from tests.serving.conftest import (
     asked,
     check_ledger,
     informed,
-    promoted,
+    promote,
     size,
 )
 from tests.serving.test_rest import NOBODY, problem
@@ -277,20 +275,18 @@ def test_changes_that_cannot_be_taken_are_named_and_their_values_are_not(
 
 
 def test_the_version_that_answered_is_simulated_whichever_answers_now(
-    service: Service, clinician: httpx.Client, tmp_path: Path
+    service: Service, clinician: httpx.Client
 ) -> None:
-    card = card_of(LABELS, "three-superseded")
-    promoted(service.home, tmp_path, card)
-    answer = asked(clinician, card.name)
-    promoted(service.home, tmp_path, card, version="2", rounds=3)
+    answer = asked(clinician, CHANGING_MODEL)
+    promote(service.home, CHANGING_MODEL, "2")
     given = simulated(clinician, answer["inference_id"], CHANGES)
     assert given["model"]["version"] == "1"
     assert given["superseded_by"] == "2"
     assert given["before"]["prediction"] == answer["prediction"]
     newer = clinician.post(
-        f"/v1/models/{card.name}/inferences",
+        f"/v1/models/{CHANGING_MODEL}/inferences",
         json={
-            "information_id": informed(clinician, card.name),
+            "information_id": informed(clinician, CHANGING_MODEL),
             "features": {**FEATURES, **CHANGES["features"]},
         },
     ).json()
@@ -298,7 +294,7 @@ def test_the_version_that_answered_is_simulated_whichever_answers_now(
     assert given["after"]["prediction"]["ranking"] != newer["prediction"]["ranking"]
 
     # Where its files are gone, that is said, and no other version answers in its place.
-    shutil.rmtree(service.home.bentoml / "models" / card.name / "1")
+    shutil.rmtree(service.home.bentoml / "models" / CHANGING_MODEL / "1")
     with Ledger.open(service.home) as ledger:
         caller = service.issuer.verify_token(
             clinician.headers["Authorization"].removeprefix("Bearer ")
