@@ -1,7 +1,7 @@
 """XGBoost's trees, explained by XGBoost's own TreeSHAP."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
 
@@ -14,6 +14,8 @@ from models.explanation import Explanation
 from models.predictor import MalformedPredictor
 
 _FILE: Final = "model.ubj"
+# From so many rows on, all threads are worth their while.
+_MANY: Final = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +30,7 @@ class Boosted:
     """
 
     booster: xgboost.Booster
+    _for_many: xgboost.Booster | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def features(self) -> int:
@@ -49,11 +52,22 @@ class Boosted:
 
     def explain(self, profiles: NDArray[np.float32]) -> Explanation:
         """The same margins with the contributions of every feature; errors as for `Predictor`."""
+        many = len(profiles) >= _MANY
+        booster = self._of_all_threads() if many else self.booster
         # One thread: at one row a request, threads cost more than they bring and contend.
-        matrix = xgboost.DMatrix(profiles, missing=np.nan, nthread=1)
-        parts = self.booster.predict(matrix, pred_contribs=True, strict_shape=True)
-        margins = self.booster.predict(matrix, output_margin=True, strict_shape=True)
+        matrix = xgboost.DMatrix(profiles, missing=np.nan, nthread=None if many else 1)
+        parts = booster.predict(matrix, pred_contribs=True, strict_shape=True)
+        margins = booster.predict(matrix, output_margin=True, strict_shape=True)
         return Explanation(margins=margins, bases=parts[..., -1], contributions=parts[..., :-1])
+
+    def _of_all_threads(self) -> xgboost.Booster:
+        """The same trees for many rows at once; a copy, since threads share the other as it is."""
+        if self._for_many is None:
+            copy = xgboost.Booster({"nthread": 0}, model_file=self.booster.save_raw("ubj"))
+            # Two threads may both come here: one copy is kept, and either does.
+            object.__setattr__(self, "_for_many", copy)
+            return copy
+        return self._for_many
 
     def write(self, folder: Path) -> None:
         """Write XGBoost's own file."""

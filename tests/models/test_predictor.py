@@ -466,3 +466,12 @@ def test_a_booster_of_another_objective_is_refused(tmp_path: Path) -> None:
     Boosted(booster=booster).write(tmp_path)
     with pytest.raises(MalformedPredictor, match="binary:logistic"):
         predictor.read(tmp_path)
+
+
+def test_many_profiles_by_all_threads_are_explained_as_each_alone() -> None:
+    made, profiles = boosted(), cases(CLASSES)[0]
+    together = made.explain(profiles)
+    for row in range(0, len(profiles), 7):
+        alone = made.explain(profiles[row : row + 1])
+        np.testing.assert_array_equal(alone.contributions[0], together.contributions[row])
+        np.testing.assert_array_equal(alone.margins[0], together.margins[row])
