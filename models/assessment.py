@@ -14,6 +14,27 @@ from models.splits import Apart
 from models.uncertainty import Calibration
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What one model says of the cases of its part.
+
+    Attributes:
+        margins: (n_test, n_classes).
+        flagged: (n_test,), whether it finds the case unlike those that it learned from.
+        declined: (n_test,), whether it gives no answer for that, or for want of features.
+    """
+
+    margins: NDArray[np.floating]
+    flagged: NDArray[np.bool_]
+    declined: NDArray[np.bool_]
+
+    def of(self, rows: NDArray[np.intp]) -> "Said":
+        """What it says of some of these cases."""
+        return Said(
+            margins=self.margins[rows], flagged=self.flagged[rows], declined=self.declined[rows]
+        )
+
+
 class Unjudgeable(ModelsError):
     """No fold can be judged; the message says why. Add cases of its labels."""
 
@@ -64,11 +85,31 @@ def plan(
     )
 
 
+def to_calibrate(
+    planned: Plan, said: Sequence[Said], truth: NDArray[np.intp]
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """What to calibrate on: what was said of cases by models that had not seen their hospital.
+
+    As it will be for the next hospital's; by the folds' models, where a hospital is not known. A
+    case whose label its model was not trained on says nothing of how sure the model may be.
+
+    Returns:
+        The places of the cases, ascending, and margins, (n, n_classes), NaN for all others.
+    """
+    by_site = planned.by_site if isinstance(planned.by_site, tuple) else ()
+    margins = np.full((len(truth), said[0].margins.shape[1]), np.nan)
+    # Hospitals come after the folds, and before what is later: theirs is the word that stays.
+    for part, one in zip((*planned.by_patient, *by_site), said, strict=False):
+        seen = np.isin(truth[part.test], truth[part.train])
+        margins[part.test] = np.where(seen[:, np.newaxis], one.margins, np.nan)
+    return np.flatnonzero(~np.isnan(margins[:, 0])), margins
+
+
 def assess(
     planned: Plan,
     cohort: Cohort,
     truth: NDArray[np.intp],
-    margins: Sequence[NDArray[np.floating]],
+    said: Sequence[Said],
     *,
     labels: Sequence[str],
     held_out_cases: int,
@@ -77,29 +118,31 @@ def assess(
 ) -> Evaluation:
     """Figures of the models fitted as planned.
 
-    Each fold is calibrated on the other folds, since its own cases would flatter it; a model of
-    other hospitals, or of the past, as it would be in use: on the folds' answers to the cases
-    that it was fitted on.
+    Each part is calibrated as the version is, but only on cases that its model was fitted on: its
+    own cases would flatter it.
 
     Args:
         truth: (n,), class indices.
-        margins: For each of `planned.parts`, (n_test, n_classes).
+        said: For each of `planned.parts`, by the model fitted on its `train`.
 
     Raises:
         Unjudgeable: No case has a label that its fold's model was trained on.
     """
-    said = dict(zip(map(id, planned.parts), margins, strict=True))
-    folds = np.empty((len(truth), len(labels)))
-    for part in planned.by_patient:
-        folds[part.test] = said[id(part)]
+    of_part = dict(zip(map(id, planned.parts), said, strict=True))
+    known, answers = to_calibrate(planned, said, truth)
 
     def judged(parts: tuple[Apart, ...], groups: NDArray[np.intp]) -> Judged | Undefined:
-        calibrations = [uncertainty.fit(folds[part.train], truth[part.train]) for part in parts]
-        answers = _answers(
-            cohort, parts, [said[id(part)] for part in parts], calibrations,
-            truth=truth, groups=groups,
+        calibrations = []
+        for part in parts:
+            rows = np.intersect1d(part.train, known)
+            calibrations.append(uncertainty.fit(answers[rows], truth[rows]))
+        return judge(
+            _answers(
+                cohort, parts, [of_part[id(part)] for part in parts], calibrations,
+                truth=truth, groups=groups,
+            ),
+            labels=labels, seed=seed,
         )  # fmt: skip
-        return judge(answers, labels=labels, seed=seed)
 
     patients = cohort.groups()
     by_patient = judged(planned.by_patient, patients)
@@ -139,7 +182,7 @@ def _left_out(planned: Plan, cohort: Cohort) -> list[str]:
 def assess_elsewhere(
     cohort: Cohort,
     truth: NDArray[np.intp],
-    margins: NDArray[np.floating],
+    said: Said,
     calibration: Calibration,
     taught: NDArray[np.intp],
     *,
@@ -151,7 +194,7 @@ def assess_elsewhere(
     Args:
         cohort: None of its cases was trained on.
         truth: (n,), class indices.
-        margins: (n, n_classes).
+        said: By the model, of every case.
         calibration: The model's own.
         taught: The class index of each case that the model was trained on.
     """
@@ -162,7 +205,7 @@ def assess_elsewhere(
         for place, name in enumerate(names)
     )
     answers = _answers(
-        cohort, parts, [margins[part.test] for part in parts], [calibration] * len(parts),
+        cohort, parts, [said.of(part.test) for part in parts], [calibration] * len(parts),
         truth=truth, groups=places,
     )  # fmt: skip
     return judge(
@@ -173,7 +216,7 @@ def assess_elsewhere(
 def _answers(
     cohort: Cohort,
     parts: Sequence[Apart],
-    margins: Sequence[NDArray[np.floating]],
+    said: Sequence[Said],
     calibrations: Sequence[Calibration],
     *,
     truth: NDArray[np.intp],
@@ -183,8 +226,8 @@ def _answers(
     places = np.repeat(np.arange(len(parts)), [len(part.test) for part in parts])
     probabilities = np.concatenate(
         [
-            calibration.probabilities(said)
-            for calibration, said in zip(calibrations, margins, strict=True)
+            calibration.probabilities(one.margins)
+            for calibration, one in zip(calibrations, said, strict=True)
         ]
     )
     in_set = np.zeros(probabilities.shape, dtype=np.bool_)
@@ -198,7 +241,9 @@ def _answers(
         part=places,
         parts=[(part.name, truth[part.train]) for part in parts],
         patients=None if cohort.patients is None else cohort.groups()[rows],
-        abstained=np.isnan(cohort.profiles[rows][:, cohort.contract.required]).any(axis=1)
+        flagged=np.concatenate([one.flagged for one in said]),
+        abstained=np.concatenate([one.declined for one in said])
+        | np.isnan(cohort.profiles[rows][:, cohort.contract.required]).any(axis=1)
         | uncertainty.undecided(in_set.sum(axis=1), classes=probabilities.shape[-1]),
         traits={
             name: [words[row] for row in rows] for name, words in splits.traits_of(cohort).items()

@@ -130,6 +130,7 @@ class Judged(_Figure):
         coverage: Share of cases whose prediction set, fitted on other cases, holds the truth.
         set_size: Mean number of labels in a prediction set.
         abstained: Share of cases on which the model abstained.
+        flagged: Share of cases flagged as unlike those learned from, answered or not.
         risk_area: Mean risk over all coverages, lower is better.
         confusion: Cases by truth, then by answer, in the order of `labels`.
         unseen: Cases of a label that was not trained on, in no other figure.
@@ -158,6 +159,7 @@ class Judged(_Figure):
     unseen: int
     unseen_confidence: Estimate | Undefined
     unseen_abstained: Estimate | Undefined
+    flagged: Estimate | Undefined = Undefined(reason="it was not measured")
 
     def figures(self) -> dict[str, float]:
         """The defined figures and their intervals' ends, flat, by name."""
@@ -182,6 +184,7 @@ HEADLINES: Final = (
     "coverage",
     "set_size",
     "abstained",
+    "flagged",
     "risk_area",
 )
 
@@ -227,6 +230,8 @@ class Answers:
         parts: Each model's name, and the class index of each case that it was fitted on.
         patients: (n,), the patient of each case; None where not identified.
         abstained: (n,); None where the model never does.
+        flagged: (n,), whether it says that the case is unlike those learned from; None where
+            that was not asked.
         traits: By trait, a word for each case, empty where it is not known.
     """
 
@@ -238,6 +243,7 @@ class Answers:
     parts: Sequence[tuple[str, NDArray[np.intp]]]
     patients: NDArray[np.intp] | None
     abstained: NDArray[np.bool_] | None = None
+    flagged: NDArray[np.bool_] | None = None
     traits: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
@@ -311,6 +317,9 @@ def judge(answers: Answers, *, labels: Sequence[str], seed: int) -> Judged | Und
         if unseen_weights is None
         else _estimate(_means(unseen_weights, confidence[unseen])),
         unseen_abstained=_share(abstained[unseen]),
+        flagged=Undefined(reason="it was not measured")
+        if answers.flagged is None
+        else _share(answers.flagged[kept]),
     )
 
 

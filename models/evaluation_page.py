@@ -56,6 +56,9 @@ _HEADLINES: Final = (
     ("abstained", ("Abstentions", "Abstentions"),
      ("part des cas où le modèle dit ne pas savoir, comptés plus haut comme des erreurs",
       "share of cases where the model says that it cannot know, counted above as errors"), True),
+    ("flagged", ("Signalés comme inhabituels", "Flagged as unusual"),
+     ("part des cas que le modèle dit éloignés de ceux qu’il a appris",
+      "share of cases that the model says are far from those that it learned from"), True),
     ("risk_area", ("Risque moyen", "Mean risk"),
      ("part moyenne de réponses fausses, à toutes les couvertures ; plus bas est mieux",
       "mean share of wrong answers over all coverages; lower is better"), True),
@@ -78,6 +81,7 @@ _SMALL: Final = f" <small>{both('petit', 'small')}</small>"
 # The reasons that models/evaluation.py, splits.py and assessment.py give, in French.
 _REASONS: Final = {
     "every label was trained on": "toutes les réponses possibles ont été apprises",
+    "it was not measured": "cela n’a pas été mesuré",
     "there is no such case": "il n’y a pas de tel cas",
     "the model abstained on every case": "le modèle s’est abstenu à chaque fois",
     "no case has a label that its model was trained on": (

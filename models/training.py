@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from guarantee.card import Card
 from models import assessment, reference, uncertainty
+from models.assessment import Said
 from models.boosted import Boosted
 from models.bundle import Bundle
 from models.cohorts import Cohort
 from models.errors import ModelsError
+from models.gated import likeness_of
 from models.predictor import Predictor
 from models.reference import Reference
 
@@ -151,19 +153,24 @@ def train(
         kept.profiles, truth, [*(part.train for part in planned.parts), np.arange(len(truth))],
         classes=len(labels), parameters=parameters, progress=progress,
     )  # fmt: skip
+    outside = [
+        reference.outside_share(
+            reference.quantiles_of(kept.profiles[part.train]), kept.profiles[part.test]
+        )
+        for part in planned.parts
+    ]
+    shares = np.concatenate(outside[: len(planned.by_patient)])
+    most_outside = float(np.quantile(shares, _TYPICAL_SHARE))
     said = [
-        fitted.margins(kept.profiles[part.test])
-        for part, fitted in zip(planned.parts, predictors, strict=True)
+        _said(fitted, kept.profiles[part.test], share > most_outside)
+        for part, fitted, share in zip(planned.parts, predictors, outside, strict=True)
     ]
     # 3.
     margins = np.empty((len(truth), len(labels)), dtype=np.float32)
-    shares = np.empty(len(truth))
     for part, of_fold in zip(planned.by_patient, said, strict=False):
-        margins[part.test] = of_fold
-        shares[part.test] = reference.outside_share(
-            reference.quantiles_of(kept.profiles[part.train]), kept.profiles[part.test]
-        )
-    calibration = uncertainty.fit(margins, truth)
+        margins[part.test] = of_fold.margins
+    known, answers = assessment.to_calibrate(planned, said, truth)
+    calibration = uncertainty.fit(answers[known], truth[known])
     # 4.
     evaluation = assessment.assess(
         planned, kept, truth, said, labels=labels,
@@ -172,8 +179,10 @@ def train(
     if elsewhere is not None:
         needed = elsewhere.profiles[:, elsewhere.contract.required]
         answered = elsewhere.take(np.flatnonzero(~np.isnan(needed).any(axis=1)))
+        quantiles = reference.quantiles_of(kept.profiles)
+        unlike = reference.outside_share(quantiles, answered.profiles) > most_outside
         by_site = assessment.assess_elsewhere(
-            answered, _truth(answered, labels), predictor.margins(answered.profiles),
+            answered, _truth(answered, labels), _said(predictor, answered.profiles, unlike),
             calibration, truth, labels=labels, seed=parameters.seed,
         )  # fmt: skip
         if refused := len(elsewhere.ids) - len(answered.ids):
@@ -193,7 +202,7 @@ def train(
                 classes=len(labels),
                 predictor=predictor,
                 answers=margins.argmax(axis=1),
-                shares=shares,
+                most_outside=most_outside,
                 seed=parameters.seed,
             ),
             evaluation=evaluation,
@@ -201,6 +210,25 @@ def train(
         parameters=parameters,
         held_out=tuple(cohort.ids[place] for place in parts.held_out),
     )
+
+
+def _said(fitted: Predictor, profiles: NDArray[np.float32], unlike: NDArray[np.bool_]) -> Said:
+    """What a model says of profiles, as `ServedModel.remarks` will.
+
+    Args:
+        unlike: (n,), what the reference of its training cases says, where the model judges
+            likeness by nothing better.
+    """
+    found = likeness_of(fitted)
+    declined = np.zeros(len(profiles), dtype=np.bool_)
+    if found is not None:
+        likeness, distances = found
+        away = distances(profiles)
+        unlike = away > likeness.most_distant
+        declined = (away > likeness.hopeless) | (
+            np.isnan(profiles).mean(axis=1) > likeness.hopelessly_missing
+        )
+    return Said(margins=fitted.margins(profiles), flagged=unlike, declined=declined)
 
 
 def _truth(cohort: Cohort, labels: Sequence[str]) -> NDArray[np.intp]:
@@ -336,7 +364,7 @@ def _reference(
     classes: int,
     predictor: Predictor,
     answers: NDArray[np.intp],
-    shares: NDArray[np.float64],
+    most_outside: float,
     seed: int,
 ) -> Reference:
     profiles = cohort.profiles
@@ -355,7 +383,7 @@ def _reference(
         priors=np.bincount(truth, minlength=classes) / len(truth),
         answered=np.bincount(answers, minlength=classes) / len(answers),
         importance=(importance / len(some)).astype(np.float32),
-        most_outside=float(np.quantile(shares, _TYPICAL_SHARE)),
+        most_outside=most_outside,
         profiles=len(profiles),
     )
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from models import assessment
+from models.assessment import Said
 from models.cohorts import Cohort
 from models.contract import FeatureContract
-from models.evaluation import Evaluation, Judged, Undefined
+from models.evaluation import Estimate, Evaluation, Judged, Undefined
 from tests.models.conftest import cohort_of
 
 LABELS = ("a", "b", "c")
@@ -32,7 +33,13 @@ def judged(cohort: Cohort, *, right: bool = True) -> Evaluation:
     for part in planned.parts:
         margins = np.random.default_rng(len(part.test)).normal(0, 0.5, (len(part.test), 3))
         margins[np.arange(len(part.test)), (truth[part.test] + (not right)) % 3] += 4
-        said.append(margins)
+        said.append(
+            Said(
+                margins=margins,
+                flagged=np.arange(len(margins)) == 0,
+                declined=np.zeros(len(margins), dtype=np.bool_),
+            )
+        )
     return assessment.assess(
         planned, cohort, truth, said, labels=LABELS, held_out_cases=0, seed=0, notes=("one",)
     )
@@ -50,6 +57,10 @@ def test_each_question_has_its_figures_and_its_parts(known: Cohort) -> None:
     for figures in (evaluation, evaluation.by_site, evaluation.forward):
         assert figures.accuracy.value > 0.95
         assert sum(map(sum, figures.confusion)) == figures.cases
+    # The first case of each part was flagged.
+    assert isinstance(evaluation.flagged, Estimate)
+    assert evaluation.flagged.value == pytest.approx(5 / 60)
+    assert evaluation.figures()["by_site.flagged"] == pytest.approx(2 / 58)
     wrong = judged(known, right=False)
     assert wrong.accuracy.value < 0.05
     figures_by_name = evaluation.figures()
@@ -62,6 +73,26 @@ def test_what_could_not_be_judged_is_counted(known: Cohort) -> None:
     assert "one" in notes
     assert "2 cases of no known hospital are not judged by hospital" in notes
     assert "4 cases without a date are not judged forward in time" in notes
+
+
+def test_calibration_is_on_hospitals_left_out_where_they_are_known(known: Cohort) -> None:
+    truth = np.array([LABELS.index(label) for label in known.labels])
+    planned = assessment.plan(known, known.groups() % 5, site_folds=2, forward_parts=2, seed=0)
+    said = [
+        Said(
+            margins=np.full((len(part.test), 3), float(place)),
+            flagged=np.zeros(len(part.test), dtype=np.bool_),
+            declined=np.zeros(len(part.test), dtype=np.bool_),
+        )
+        for place, part in enumerate(planned.parts)
+    ]
+    places, margins = assessment.to_calibrate(planned, said, truth)
+    assert list(places) == list(range(60))
+    assert isinstance(planned.by_site, tuple)
+    for place, part in enumerate(planned.by_site, len(planned.by_patient)):
+        assert (margins[part.test] == place).all()
+    # The two cases of no known hospital.
+    assert (margins[-2:] < len(planned.by_patient)).all()
 
 
 def test_a_question_that_was_not_asked_is_undefined(known: Cohort) -> None:
