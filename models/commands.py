@@ -144,13 +144,16 @@ def register(
     run: Annotated[str | None, typer.Option(help="MLflow's run; the last by default.")] = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
-    """Give a training the next version number in MLflow's registry, and put it on record."""
+    """Give a training the next version number in MLflow's registry, and put it on record.
+
+    Where nothing of that name was trained, the version that comes with Garant, if one does.
+    """
     from models import registry
     from models.promotion import record_registration
 
     at = home
     with refusing(_OURS), acting(context, home, token, founding=True) as (ledger, actor):
-        found = registry.register(at, run or registry.latest_run(at, name))
+        found = registry.register(at, run or registry.run_to_register(at, name))
         recorded = record_registration(at, ledger, actor, name=found.name, version=found.version)
     typer.echo(
         f"Record {recorded.id}: {found.name} version {found.version}, digest {found.digest}",

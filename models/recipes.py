@@ -9,7 +9,7 @@ import numpy as np
 
 from guarantee.card import Card
 from guarantee.home import Home
-from models import cohorts, heart_disease, tumour_origin
+from models import cohorts, heart_disease, origins, tumour_origin
 from models.cohorts import Cohort
 from models.errors import ModelsError
 from models.training import Learn, Parameters, Progress, Training, train
@@ -77,7 +77,15 @@ RECIPES: Final[Mapping[str, Recipe]] = {
     "tumour-origin": Recipe(
         card=tumour_origin.mirna_card,
         source="tcga-mirna",
-        parameters=Parameters(rounds=60, max_bin=64, colsample_bynode=0.1),
+        parameters=origins.PARAMETERS,
+        learn=origins.learn,
+    ),
+    # Beside the one that wins, to compare with.
+    "tumour-origin-xgboost": Recipe(
+        card=tumour_origin.mirna_boosted_card,
+        source="tcga-mirna",
+        parameters=origins.PARAMETERS,
+        learn=origins.learn_boosted,
     ),
     "heart-disease": Recipe(
         card=heart_disease.card,

@@ -18,9 +18,10 @@ import numpy as np
 from sqlalchemy.exc import SQLAlchemyError
 
 from guarantee.home import Home
-from models import bundle, scikit
+from models import bundle, committed, scikit
 from models.admission import check_admissible
 from models.boosted import Boosted
+from models.bundle import digest_of
 from models.errors import ModelsError
 from models.predictor import FILE, Predictor
 from models.scikit import Scikit
@@ -76,16 +77,19 @@ def is_here(home: Home) -> bool:
     return (home.mlflow / _DATABASE).is_file()
 
 
-def log(home: Home, training: Training) -> str:
+def log(home: Home, training: Training, *, files: Path | None = None) -> str:
     """Keep a training as a finished MLflow run, with its version's files; return the run's id.
+
+    Args:
+        files: The folder where they have been written already; None to write them now.
 
     Raises:
         RegistryUnavailable: MLflow failed; the run, if begun, is marked so.
     """
     name = training.bundle.card.name
     with _mlflow(home) as client, tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / _FOLDER
-        digest = bundle.write(training.bundle, folder)
+        folder = files or Path(scratch) / _FOLDER
+        digest = bundle.write(training.bundle, folder) if files is None else digest_of(files)
         experiment = client.get_experiment_by_name(name)
         experiment_id = (
             experiment.experiment_id
@@ -201,6 +205,23 @@ def latest_run(home: Home, name: str) -> str:
         if not runs:
             raise UnknownVersion(f"{name} was never trained; `garant models train {name}`")
         return str(runs[0].info.run_id)
+
+
+def run_to_register(home: Home, name: str) -> str:
+    """Id of the last finished training of this name; where there is none, of what is committed.
+
+    A version that comes with Garant is logged as a run of its own, from the files as they are.
+
+    Raises:
+        UnknownVersion: It was never trained, and none comes with Garant.
+        RegistryUnavailable: MLflow failed.
+    """
+    try:
+        return latest_run(home, name)
+    except UnknownVersion:
+        if name not in committed.names():
+            raise
+    return log(home, committed.training(name), files=committed.folder_of(name))
 
 
 def figures(home: Home, run_id: str) -> dict[str, float]:

@@ -286,3 +286,31 @@ def mirna_card() -> Card:
         least_mode=Mode.SHOWN,
         lapse_hours=72,
     )
+
+
+def mirna_boosted_card() -> Card:
+    """The card of `tumour-origin-xgboost`, the boosted member of `tumour-origin` by itself."""
+    card = mirna_card()
+    return card.model_copy(
+        update={
+            "name": "tumour-origin-xgboost",
+            "title": Text(
+                fr="Origine d’une tumeur d’après ses microARN, arbres seuls",
+                en="Origin of a tumour from its microRNAs, trees alone",
+            ),
+            "not_for": Text(
+                fr=f"Servir à la place de « tumour-origin », auquel il sert de comparaison. "
+                f"{card.not_for.fr}",
+                en=f"Serving in place of “tumour-origin”, to which it is compared. "
+                f"{card.not_for.en}",
+            ),
+            "limits": Text(
+                fr="Arbres de XGBoost sur les rangs de chaque profil, appris à un seul "
+                "laboratoire : dans un autre laboratoire, ce modèle se trompe le plus souvent, et "
+                "rien ne l’en avertit que la part de ses mesures hors de l’usuel.",
+                en="XGBoost's trees on the ranks within each profile, learned at one laboratory: "
+                "at another laboratory this model is wrong most of the time, and nothing warns "
+                "of it but the share of measurements out of the usual.",
+            ),
+        }
+    )
