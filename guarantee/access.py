@@ -25,11 +25,11 @@ from guarantee.bodies import (
 )
 from guarantee.card import Card, Text
 from guarantee.custody import Holding, holding, of_subject, record_access, record_patient_access
-from guarantee.dossier import DossierView, check_cares, open_dossier
 from guarantee.errors import GuaranteeError
 from guarantee.identity import Patient, Role
 from guarantee.ledger import Ledger
 from guarantee.logged import Recorded
+from guarantee.opened import DossierView, check_cares, open_dossier
 from guarantee.pseudonyms import Actor
 from guarantee.records import RecordType, unpack_floats
 from guarantee.situations import Draw, DrawStep, Information, Member, Step
@@ -58,7 +58,7 @@ def read_dossier(
 ) -> DossierView:
     """One inference and all that followed it, for those entitled.
 
-    Clinicians to whom it is open read it for care: see `dossier.check_cares`. A member of the
+    Clinicians to whom it is open read it for care: see `opened.check_cares`. A member of the
     college reads cases that were drawn; the data protection officer every one. Those two say why,
     and it is recorded before this returns.
 

@@ -30,12 +30,12 @@ from guarantee.bodies import (
     Sharing,
 )
 from guarantee.custody_thread import GLASS_MS
-from guarantee.dossier import check_cares
 from guarantee.errors import GuaranteeError
 from guarantee.gathering import followed_by
 from guarantee.identity import Caller, Patient, Role
 from guarantee.ledger import Ledger
 from guarantee.logged import Recorded
+from guarantee.opened import check_cares
 from guarantee.pseudonyms import Actor, Pseudonyms, UnknownPerson
 from guarantee.records import Header, RecordType
 from guarantee.refusals import (

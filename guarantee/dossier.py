@@ -1,4 +1,4 @@
-"""The clinical thread: informing, asking, deciding, telling, confirming; and reading it back."""
+"""The clinical thread: informing, asking, deciding, telling, confirming."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,13 +25,13 @@ from guarantee.bodies import (
 )
 from guarantee.card import Language, Mode
 from guarantee.errors import GuaranteeError
-from guarantee.footing import check_open
 from guarantee.gathering import followed_by
 from guarantee.identity import Assurance, Caller, Patient
 from guarantee.leaflet import leaflet_digest
 from guarantee.ledger import Ledger
-from guarantee.logged import BodyMissing, Recorded, UnknownRecord, informations_in, withheld_of
-from guarantee.pseudonyms import Actor, UnknownPerson
+from guarantee.logged import Recorded, informations_in, withheld_of
+from guarantee.opened import DossierView, check_cares, open_dossier, patient_of, situation_of
+from guarantee.pseudonyms import Actor
 from guarantee.records import Header, RecordType
 from guarantee.refusals import (
     AnswerWithheld,
@@ -41,12 +41,11 @@ from guarantee.refusals import (
     Objected,
     StepMissing,
     UnknownDossier,
-    UnknownInformation,
 )
 from guarantee.signature import PublicKey, SignatureRefused, verify_attestation
 from guarantee.signed_decisions import decision_payload, salt_of, statement_of
 from guarantee.signing_keys import signed
-from guarantee.situations import Dossier, Gate, Information, Step
+from guarantee.situations import Gate, Information, Step
 from guarantee.versions import RegisteredVersion, registered_version, standing
 
 
@@ -64,39 +63,6 @@ class Informed:
 
     recorded: Recorded
     pseudonym: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """One record of a dossier with what it says; no body while an answer is withheld."""
-
-    recorded: Recorded
-    body: Body | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DossierView:
-    """One inference and all that followed it.
-
-    Attributes:
-        step: Where the dossier stands.
-        inference: What was asked and answered; none while it is withheld, or an earlier answer
-            of the model on this patient is.
-    """
-
-    id: str
-    step: Step
-    lapsed: bool
-    model: str
-    model_version: str
-    information: str
-    inference: InferenceMade | None
-    events: tuple[Event, ...]
-
-    @property
-    def withheld(self) -> bool:
-        """Whether nobody may see the answer yet."""
-        return self.inference is None
 
 
 def inform(
@@ -574,71 +540,6 @@ def correct(
     )
 
 
-def check_cares(ledger: Ledger, actor: Actor, dossier: str) -> None:
-    """Check that a clinician may read a dossier, and take its next step.
-
-    They may who informed the patient of it, asked, decided, or were brought in by one of these,
-    and for a day who broke the glass.
-
-    Raises:
-        UnknownDossier: No such inference.
-        Erased: The patient's records were erased.
-        NotCaring: They may not; the message names the ways there are.
-    """
-    check_open(_situation(ledger, dossier), actor.pseudonym, at=ledger.now())
-
-
-def open_dossier(ledger: Ledger, dossier: str) -> DossierView:
-    """One inference and all that followed, each body checked against its header.
-
-    While the answer is withheld, or an earlier one of the model on this patient, every body stays
-    closed: a second inference would tell the first one's answer.
-
-    Whoever lets a person read goes through `access.read_dossier`.
-
-    Raises:
-        UnknownDossier: No such inference.
-        Erased: The patient's records were erased.
-        VaultError: A stored body or key was altered.
-    """
-    situation = _situation(ledger, dossier)
-    try:
-        patient = ledger.sealed_for(dossier)
-        place = ledger.find(dossier).index
-        withheld = patient is not None and ledger.withheld_of(patient, situation.model, up_to=place)
-        events = tuple(
-            Event(recorded=recorded, body=None if withheld else ledger.open_body(recorded))
-            for recorded in ledger.thread(dossier)
-        )
-    except (BodyMissing, UnknownPerson):
-        # Erased while it was read; what is missing for another reason is for the verifier.
-        _situation(ledger, dossier)
-        raise
-    inference = next(
-        (event.body for event in events if isinstance(event.body, InferenceMade)), None
-    )
-    return DossierView(
-        id=dossier,
-        step=situation.step,
-        lapsed=situation.lapsed,
-        model=situation.model,
-        model_version=situation.model_version,
-        information=situation.information,
-        inference=inference,
-        events=events,
-    )
-
-
-def waiting(ledger: Ledger) -> list[tuple[str, Dossier]]:
-    """Dossiers that wait for a clinician's read or decision, oldest first."""
-    erased = {key for key, _ in ledger.situations(Information, [Gate.ERASED])}
-    return [
-        (key, one)
-        for key, one in ledger.situations(Dossier, [Step.WITHHELD, Step.ANSWERED])
-        if one.information not in erased
-    ]
-
-
 def _follow(
     ledger: Ledger,
     actor: Actor,
@@ -656,7 +557,7 @@ def _follow(
 def _following(
     ledger: Ledger, actor: Actor, *, kind: RecordType, outcome: str, dossier: str, body: Body
 ) -> Draft:
-    situation = _situation(ledger, dossier)
+    situation = situation_of(ledger, dossier)
     return Draft(
         type=kind,
         actor=actor,
@@ -671,7 +572,7 @@ def _following(
 
 
 def _check_label(ledger: Ledger, dossier: str, label: str) -> None:
-    situation = _situation(ledger, dossier)
+    situation = situation_of(ledger, dossier)
     card = registered_version(ledger, situation.model, situation.model_version).card
     if label not in (known.id for known in card.labels):
         raise InvalidDecision("label", f"not a label of {card.name}: see the card")
@@ -679,37 +580,3 @@ def _check_label(ledger: Ledger, dossier: str, label: str) -> None:
 
 def _leaflet_version(ledger: Ledger, name: str) -> RegisteredVersion:
     return standing(ledger, name).check_serving()
-
-
-def _situation(ledger: Ledger, dossier: str) -> Dossier:
-    situation = ledger.get(Dossier, dossier)
-    if situation is None:
-        raise UnknownDossier("the log holds no such inference")
-    if _is_erased(ledger, situation.information):
-        raise Erased("the patient's records were erased")
-    return situation
-
-
-def _is_erased(ledger: Ledger, information_id: str) -> bool:
-    information = ledger.get(Information, information_id)
-    return information is not None and information.step is Gate.ERASED
-
-
-def patient_of(ledger: Ledger, information_id: str) -> str:
-    """The pseudonym of the patient whom that information is about.
-
-    Raises:
-        UnknownInformation: The log holds no such information.
-        Erased: The patient's records were erased.
-    """
-    if ledger.get(Information, information_id) is None:
-        raise UnknownInformation("the log holds no such information of a patient")
-    try:
-        pseudonym = ledger.sealed_for(information_id)
-    except UnknownRecord:
-        if _is_erased(ledger, information_id):
-            raise Erased("the patient's records were erased") from None
-        raise
-    if pseudonym is None:
-        raise UnknownInformation("that information is sealed for nobody")
-    return pseudonym

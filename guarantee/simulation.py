@@ -8,9 +8,10 @@ from sqlalchemy import Connection
 
 from guarantee.appending import Draft, Request
 from guarantee.bodies import InferenceMade, WhatIfMade
-from guarantee.dossier import DossierView, check_informed
+from guarantee.dossier import check_informed
 from guarantee.ledger import Ledger, now_ms
 from guarantee.logged import Recorded, withheld_of
+from guarantee.opened import DossierView
 from guarantee.pseudonyms import Actor
 from guarantee.records import Header, RecordType
 from guarantee.refusals import AnswerWithheld, StepMissing

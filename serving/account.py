@@ -4,7 +4,7 @@ import numpy as np
 
 from guarantee.abstention import ABSTAINED
 from guarantee.card import Language
-from guarantee.dossier import DossierView
+from guarantee.opened import DossierView
 from guarantee.records import unpack_floats
 from guarantee.refusals import StepMissing
 from guarantee.versions import registered_version

@@ -11,9 +11,9 @@ from guarantee import dossier, versions
 from guarantee.appending import Request
 from guarantee.bodies import Answer, InferenceMade
 from guarantee.card import Mode
-from guarantee.dossier import DossierView
 from guarantee.ledger import Ledger, now_ms
 from guarantee.logged import Recorded
+from guarantee.opened import DossierView
 from guarantee.pseudonyms import Actor
 from guarantee.records import pack_floats, unpack_floats
 from guarantee.refusals import AnswerWithheld, StepMissing, Suspended

@@ -6,11 +6,11 @@ from typing import Final, Literal
 
 import numpy as np
 
-from guarantee import dossier, versions
+from guarantee import versions
 from guarantee.bodies import Answer, DecisionSigned, InferenceMade, WhatIfMade
 from guarantee.card import Mode
-from guarantee.dossier import DossierView, Event
 from guarantee.logged import Recorded
+from guarantee.opened import DossierView, Event, open_dossier
 from guarantee.records import unpack_floats
 from guarantee.refusals import StepMissing
 from guarantee.situations import Step
@@ -60,7 +60,7 @@ def given(house: House, inference_id: str) -> InferenceGiven:
     Raises:
         UnknownDossier: No such inference.
     """
-    view = dossier.open_dossier(house.ledger, inference_id)
+    view = open_dossier(house.ledger, inference_id)
     return _given(house, view, registered_in(house, view))
 
 

@@ -6,9 +6,9 @@ import numpy as np
 
 from guarantee.appending import Request
 from guarantee.bodies import WhatIfMade
-from guarantee.dossier import DossierView
 from guarantee.ledger import Ledger
 from guarantee.logged import Recorded
+from guarantee.opened import DossierView
 from guarantee.pseudonyms import Actor
 from guarantee.records import pack_floats, unpack_floats
 from guarantee.refusals import Suspended

@@ -10,10 +10,10 @@ from guarantee import appending
 from guarantee.access import read_dossier
 from guarantee.bodies import Purpose
 from guarantee.card import ModelName
-from guarantee.dossier import DossierView
 from guarantee.identity import Caller, Role
 from guarantee.ledger import Ledger
 from guarantee.logged import Recorded
+from guarantee.opened import DossierView
 from guarantee.pseudonyms import Actor
 from serving.auth import Unauthenticated, require
 from serving.house import House

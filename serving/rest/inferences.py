@@ -9,6 +9,7 @@ from guarantee import dossier
 from guarantee.access import read_dossier
 from guarantee.bodies import Corrected, FirstRead, OutcomeConfirmed, PatientTold
 from guarantee.identity import Caller, Role
+from guarantee.opened import waiting
 from guarantee.situations import Step
 from serving import inference, shown, what_if
 from serving.messages.inferences import (
@@ -178,5 +179,5 @@ def show_worklist(house: TheHouse) -> list[Waiting]:
             lapsed=one.lapsed,
             asked=shown.instant(house.ledger.find(key).header.time),
         )
-        for key, one in dossier.waiting(house.ledger)
+        for key, one in waiting(house.ledger)
     ]

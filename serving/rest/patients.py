@@ -11,6 +11,7 @@ from guarantee.bodies import PatientObjected
 from guarantee.identity import Role
 from guarantee.ledger import Ledger
 from guarantee.logged import Recorded
+from guarantee.opened import patient_of
 from guarantee.pseudonyms import Actor
 from serving.messages.patients import InformationGiven, InformationRecorded, Objection
 from serving.problems import UnacceptedField
@@ -33,7 +34,7 @@ def inform(by: ActingClinician, information: InformationGiven) -> InformationRec
 
     recorded = by.once(record)
     return InformationRecorded(
-        information_id=recorded.id, pseudonym=dossier.patient_of(by.ledger, recorded.id)
+        information_id=recorded.id, pseudonym=patient_of(by.ledger, recorded.id)
     )
 
 
@@ -85,5 +86,5 @@ def object_to_use(
     by.once(record)
     return InformationRecorded(
         information_id=objection.information_id,
-        pseudonym=dossier.patient_of(by.ledger, objection.information_id),
+        pseudonym=patient_of(by.ledger, objection.information_id),
     )

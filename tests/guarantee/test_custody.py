@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, select
 
-from guarantee import custody, dossier, seen
+from guarantee import custody, opened, seen
 from guarantee.access import patient_access
 from guarantee.appending import Draft, Request
 from guarantee.bodies import ErasureGround, Glass, HoldReason, PatientErased, PatientRectified
@@ -89,7 +89,7 @@ def test_an_erased_patient_leaves_headers_and_no_byte_else(file_clinic: Clinic) 
     assert not any(_in_files(clinic.home, piece) for piece in kept)
     assert clinic.ledger.find(inference).header.id == inference
     with pytest.raises(Erased):
-        dossier.open_dossier(clinic.ledger, inference)
+        opened.open_dossier(clinic.ledger, inference)
     with pytest.raises(Erased):
         custody.holding(clinic.ledger, pseudonym)
     with pytest.raises(UnknownPerson):
@@ -116,9 +116,9 @@ def test_after_an_erasure_no_step_of_the_patient_s_dossiers_is_taken(clinic: Cli
     information = clinic.inform()
     inference = clinic.infer(information).id
     pseudonym = pseudonym_of(clinic)
-    assert inference in [key for key, _ in dossier.waiting(clinic.ledger)]
+    assert inference in [key for key, _ in opened.waiting(clinic.ledger)]
     erase(clinic, pseudonym)
-    assert inference not in [key for key, _ in dossier.waiting(clinic.ledger)]
+    assert inference not in [key for key, _ in opened.waiting(clinic.ledger)]
     with pytest.raises(Erased):
         clinic.decide(inference)
     with pytest.raises(Erased):
@@ -207,7 +207,7 @@ def test_a_crash_before_the_erasure_s_commit_erases_nothing(file_clinic: Clinic)
         with pytest.raises(LedgerUnavailable):
             erase(clinic, pseudonym)
         database.execute("DROP TRIGGER stop")
-    assert dossier.open_dossier(clinic.ledger, inference).inference is not None
+    assert opened.open_dossier(clinic.ledger, inference).inference is not None
     erase(clinic, pseudonym)
 
 
@@ -514,7 +514,7 @@ def test_a_rectified_patient_is_found_by_the_new_identity_alone(clinic: Clinic) 
         clinic.ledger.people.patient(renumbered(1))
     said = clinic.ledger.open_as(recorded, PatientRectified)
     assert (said.before, said.after) == (patient(), after)
-    assert dossier.open_dossier(clinic.ledger, inference).inference is not None
+    assert opened.open_dossier(clinic.ledger, inference).inference is not None
     with pytest.raises(AlreadyDone):
         custody.rectify(clinic.ledger, dpo(clinic), pseudonym=pseudonym, identity=after)
 

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from guarantee import college, dossier, versions
+from guarantee import college, dossier, opened, versions
 from guarantee.abstention import Abstention
 from guarantee.appending import Draft, Request
 from guarantee.bodies import (
@@ -50,7 +50,7 @@ def objection() -> PatientObjected:
 
 def test_a_dossier_holds_every_step_in_its_order(clinic: Clinic) -> None:
     inference = clinic.whole_dossier()
-    view = dossier.open_dossier(clinic.ledger, inference)
+    view = opened.open_dossier(clinic.ledger, inference)
     assert view.step is Step.CONFIRMED
     assert [event.recorded.header.type for event in view.events] == [
         RecordType.INFERENCE_MADE,
@@ -126,7 +126,7 @@ def test_an_emergency_opens_the_gate_on_record(clinic: Clinic) -> None:
 
 def test_a_withheld_answer_stays_closed_until_the_first_read(clinic: Clinic) -> None:
     inference = clinic.infer(clinic.inform(), mode=Mode.WITHHELD).id
-    view = dossier.open_dossier(clinic.ledger, inference)
+    view = opened.open_dossier(clinic.ledger, inference)
     assert view.withheld
     assert view.inference is None
     assert [event.body for event in view.events] == [None]
@@ -134,7 +134,7 @@ def test_a_withheld_answer_stays_closed_until_the_first_read(clinic: Clinic) -> 
         clinic.decide(inference)
     read = FirstRead(label="LUNG")
     dossier.read_first(clinic.ledger, clinic.clinician, dossier=inference, read=read)
-    assert dossier.open_dossier(clinic.ledger, inference).inference is not None
+    assert opened.open_dossier(clinic.ledger, inference).inference is not None
     with pytest.raises(AlreadyDone):
         dossier.read_first(clinic.ledger, clinic.clinician, dossier=inference, read=read)
     clinic.decide(inference)
@@ -160,16 +160,16 @@ def test_no_second_answer_tells_the_first_one_that_is_withheld(clinic: Clinic) -
     read = FirstRead(label="LUNG")
     dossier.read_first(clinic.ledger, clinic.clinician, dossier=second, read=read)
     for closed in (first, second, third):
-        view = dossier.open_dossier(clinic.ledger, closed)
+        view = opened.open_dossier(clinic.ledger, closed)
         assert view.withheld
         assert {event.body for event in view.events} == {None}
     with pytest.raises(AnswerWithheld, match="FirstRead"):
         clinic.decide(second)
     dossier.read_first(clinic.ledger, clinic.clinician, dossier=first, read=read)
-    for opened in (first, second):
-        assert not dossier.open_dossier(clinic.ledger, opened).withheld
-        clinic.decide(opened)
-    assert dossier.open_dossier(clinic.ledger, third).withheld
+    for read_now in (first, second):
+        assert not opened.open_dossier(clinic.ledger, read_now).withheld
+        clinic.decide(read_now)
+    assert opened.open_dossier(clinic.ledger, third).withheld
 
 
 def test_an_objection_ends_what_was_informed_while_it_was_written(clinic: Clinic) -> None:
@@ -252,7 +252,7 @@ def test_the_log_itself_takes_no_acceptance_of_an_abstention(clinic: Clinic) -> 
         actor=clinic.clinician,
         outcome=Decision.ACCEPTED,
         body=decision,
-        sealed_for=dossier.patient_of(clinic.ledger, information),
+        sealed_for=opened.patient_of(clinic.ledger, information),
         dossier=abstained,
         follows=(abstained,),
         model=CARD.name,
@@ -357,4 +357,4 @@ def test_what_nobody_registered_is_unknown(clinic: Clinic) -> None:
     with pytest.raises(UnknownDossier):
         clinic.tell(NOBODY)
     with pytest.raises(UnknownDossier):
-        dossier.open_dossier(clinic.ledger, NOBODY)
+        opened.open_dossier(clinic.ledger, NOBODY)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from guarantee import dossier, versions
+from guarantee import dossier, opened, versions
 from guarantee.appending import Draft
 from guarantee.bodies import InferenceMade, PatientObjected, Recipient, WhatIfMade
 from guarantee.card import Mode
@@ -39,7 +39,7 @@ def made(inference: InferenceMade, digest: str = DIGEST) -> WhatIfMade:
 
 def simulate(clinic: Clinic, inference: str, digest: str = DIGEST) -> Recorded:
     """Past the first check, as two requests that meet would."""
-    view = dossier.open_dossier(clinic.ledger, inference)
+    view = opened.open_dossier(clinic.ledger, inference)
     assert view.inference is not None
     return record_what_if(
         clinic.ledger, clinic.clinician, view=view, what_if=made(view.inference, digest)
@@ -47,7 +47,7 @@ def simulate(clinic: Clinic, inference: str, digest: str = DIGEST) -> Recorded:
 
 
 def check(clinic: Clinic, inference: str) -> None:
-    check_simulable(clinic.ledger, dossier.open_dossier(clinic.ledger, inference))
+    check_simulable(clinic.ledger, opened.open_dossier(clinic.ledger, inference))
 
 
 def test_it_follows_its_inference_at_any_step_and_moves_none(clinic: Clinic) -> None:
@@ -65,7 +65,7 @@ def test_it_follows_its_inference_at_any_step_and_moves_none(clinic: Clinic) -> 
 def test_a_withheld_answer_is_not_simulated(clinic: Clinic) -> None:
     information = clinic.inform()
     shown = clinic.infer(information).id
-    view = dossier.open_dossier(clinic.ledger, shown)
+    view = opened.open_dossier(clinic.ledger, shown)
     assert view.inference is not None
     withheld = clinic.infer(information, mode=Mode.WITHHELD).id
     with pytest.raises(StepMissing, match="FirstRead"):
@@ -95,14 +95,14 @@ def test_an_objection_ends_it(clinic: Clinic) -> None:
 
 def appended(clinic: Clinic, inference: str, **other: object) -> Draft:
     """A draft as a program past every check would append it."""
-    view = dossier.open_dossier(clinic.ledger, inference)
+    view = opened.open_dossier(clinic.ledger, inference)
     assert view.inference is not None
     facts: dict[str, object] = {
         "type": RecordType.WHAT_IF_MADE,
         "actor": clinic.clinician,
         "outcome": "simulated",
         "body": made(view.inference),
-        "sealed_for": dossier.patient_of(clinic.ledger, view.information),
+        "sealed_for": opened.patient_of(clinic.ledger, view.information),
         "dossier": inference,
         "follows": (inference,),
         "model": view.model,
@@ -151,7 +151,7 @@ def test_the_log_refuses_it_of_a_suspended_model(clinic: Clinic) -> None:
 def test_expired_information_lets_nothing_more_be_simulated(clinic: Clinic) -> None:
     moment = clinic.ledger.now() + 60_000
     inference = clinic.infer(clinic.inform(valid_until=moment)).id
-    view = dossier.open_dossier(clinic.ledger, inference)
+    view = opened.open_dossier(clinic.ledger, inference)
     simulate(clinic, inference)
     with pytest.raises(NotInformed, match="expired"):
         dossier.check_informed(clinic.ledger, view.information, view.model, at=moment + 1)
