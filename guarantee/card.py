@@ -133,8 +133,48 @@ class Responsibility(_Part):
     duty: Text
 
 
+class Family(StrEnum):
+    """What a column that drifts is about.
+
+    Features that matter most; every other one; label and confidence; how many cases are out of
+    distribution, abstained on or lack features; hospitals, machines, sexes and age bands.
+    """
+
+    WATCHED = "watched"
+    SCREENED = "screened"
+    ANSWERS = "answers"
+    LIKENESS = "likeness"
+    SUBGROUPS = "subgroups"
+
+
+class Response(StrEnum):
+    """What follows a finding beside its record, from the mildest to the sternest.
+
+    Whatever suspends alerts, too.
+    """
+
+    RECORD = "record"
+    ALERT = "alert"
+    SUSPEND = "suspend"
+
+
+class Rule(_Part):
+    """When drift is answered with more than a record.
+
+    Attributes:
+        least_columns: Of that family, so many have drifted in one window.
+        least_shift: Each of these by so much, either way: standard deviations of the reference for
+            numbers, a share of cases for words; 0 takes any, also one whose shift is undefined.
+    """
+
+    family: Family
+    then: Literal[Response.ALERT, Response.SUSPEND]
+    least_columns: int = Field(default=1, ge=1)
+    least_shift: float = Field(default=0, ge=0)
+
+
 class MonitoringPolicy(_Part):
-    """What the monitoring team watches, with which tests and thresholds.
+    """What the monitoring team watches, with which tests and thresholds, and what then follows.
 
     Watched by name are the model's most important features, its label and its confidence, and how
     often a case is out of distribution, lacks features or is abstained on; a screen looks at every
@@ -153,6 +193,7 @@ class MonitoringPolicy(_Part):
         window_cases: A window is the latest cases, at most this many; of each patient's
             inferences, the last is the case.
         window_days: Where given, no case of a window is older than this many days.
+        rules: The sternest that holds is followed; where none does, drift is put on record alone.
     """
 
     numeric_test: Literal["ks"] = "ks"
@@ -162,6 +203,7 @@ class MonitoringPolicy(_Part):
     least_cases: int = Field(default=50, ge=20)
     window_cases: int = Field(default=500, ge=20)
     window_days: int | None = Field(default=None, ge=1)
+    rules: tuple[Rule, ...] = tuple(Rule(family=one, then=Response.ALERT) for one in Family)
 
     @property
     def share(self) -> float:

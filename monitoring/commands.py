@@ -25,6 +25,7 @@ from guarantee.versions import model_names, standing
 from models.errors import ModelsError
 from models.promotion import lagging_aliases
 from monitoring import watch
+from monitoring.alerts import Outbox, Webhook
 from monitoring.errors import MonitoringError
 from monitoring.findings import Drifted, Undecided
 from monitoring.summary import told
@@ -56,6 +57,15 @@ UntilOption = Annotated[
     datetime | None,
     typer.Option("--until", formats=FORMATS, help="Cases before that day or time, UTC."),
 ]
+AlertUrlOption = Annotated[
+    str | None,
+    typer.Option(
+        "--alert-url",
+        envvar="GARANT_ALERT_URL",
+        help="Where alerts are posted as JSON, over https; signed with HMAC-SHA256 where "
+        "GARANT_ALERT_SECRET is set.",
+    ),
+]
 
 
 class NothingHere(MonitoringError):
@@ -71,14 +81,25 @@ def run(
     days: DaysOption = None,
     since: SinceOption = None,
     until: UntilOption = None,
+    alert_url: AlertUrlOption = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
-    """Look at the latest cases; record drift, or its end, in the log.
+    """Look at the latest cases; record drift, or its end, in the log; follow the card's policy.
 
     A case is a patient's latest inference. Too few are "undecided", never "stable". The same
-    window is recorded once. Exit 0 whatever was found, 1 where a model could not be looked at.
+    window is recorded once. The policy may alert, and suspend the model. Exit 0 whatever was
+    found, 1 where a model could not be looked at or an alert was not taken.
     """
     bounds = _bounds(last, days, since, until)
+    webhook = _webhook(alert_url)
+    outbox = Outbox(home)
+
+    def look(known: str) -> Look:
+        seen = watch.look(ledger, home, actor, known, bounds)
+        if webhook is not None:
+            outbox.put(seen.alerts)
+        return seen
+
     with (
         refusing((ModelsError, MonitoringError)),
         acting(context, home, token) as (ledger, actor),
@@ -89,7 +110,11 @@ def run(
                 "`garant models check` says more.",
                 err=True,
             )
-        _each(ledger, name, lambda known: watch.look(ledger, home, actor, known, bounds))
+        failed = _each(ledger, name, look)
+        if webhook is not None:
+            failed = not _deliver(outbox, webhook) or failed
+    if failed:
+        raise typer.Exit(1)
 
 
 @app.command(epilog="Example: garant monitor report tumour-origin-microarray --days 30")
@@ -108,7 +133,9 @@ def report(
     """
     bounds = _bounds(last, days, since, until)
     with refusing((ModelsError, MonitoringError)), opened(home) as ledger:
-        _each(ledger, name, lambda known: watch.report(ledger, home, known, bounds))
+        failed = _each(ledger, name, lambda known: watch.report(ledger, home, known, bounds))
+    if failed:
+        raise typer.Exit(1)
 
 
 def _bounds(
@@ -121,8 +148,30 @@ def _milliseconds(at: datetime | None) -> int | None:
     return None if at is None else round(at.replace(tzinfo=UTC).timestamp() * 1000)
 
 
-def _each(ledger: Ledger, name: str | None, look: Callable[[str], Look]) -> None:
-    """Look at one model, or at every promoted one: one that fails does not hide the others."""
+def _webhook(url: str | None) -> Webhook | None:
+    with refusing((MonitoringError,)):
+        return (
+            Webhook(url=url, secret=os.environ.get("GARANT_ALERT_SECRET") or None) if url else None
+        )
+
+
+def _deliver(outbox: Outbox, webhook: Webhook) -> bool:
+    """Send what waits; whether all of it was taken."""
+    taken, undelivered = outbox.deliver(webhook)
+    for alert in taken:
+        typer.echo(f"alert taken: {alert.id}: {alert.text}")
+    for one in undelivered:
+        typer.echo(
+            f"alert not taken, the next run tries again: {one.alert.id} ({one.problem})", err=True
+        )
+    return not undelivered
+
+
+def _each(ledger: Ledger, name: str | None, look: Callable[[str], Look]) -> bool:
+    """Look at one model, or at every promoted one: one that fails does not hide the others.
+
+    Whether one failed.
+    """
     promoted = [known for known in model_names(ledger) if standing(ledger, known).serving]
     names = promoted if name is None else [name]
     if not names:
@@ -136,8 +185,7 @@ def _each(ledger: Ledger, name: str | None, look: Callable[[str], Look]) -> None
             except (GuaranteeError, ModelsError, MonitoringError) as error:
                 say_refused(error)
                 failed = True
-    if failed:
-        raise typer.Exit(1)
+    return failed
 
 
 def _step_aside() -> None:
@@ -165,5 +213,9 @@ def _show(look: Look) -> None:
             typer.echo(f"  {line}")
     if look.recorded is not None:
         typer.echo(f"  recorded: {look.recorded.header.type} {look.recorded.id}")
+    if look.suspended is not None:
+        typer.echo(f"  the card's policy suspended the model: ModelSuspended {look.suspended.id}")
+    if look.alerts and look.recorded is not None:
+        typer.echo("  the card's policy alerts, where GARANT_ALERT_URL says")
     if look.report is not None:
         typer.echo(f"  report: {look.report}")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from guarantee.appending import Draft, Request
 from guarantee.bodies import DriftCleared, DriftDetected, FeatureDrift
+from guarantee.card import Response
 from guarantee.home import Home
 from guarantee.ledger import Ledger
 from guarantee.logged import Recorded
@@ -15,11 +16,13 @@ from guarantee.records import RecordType
 from guarantee.versions import standing
 from models import shelf
 from models.served import ServedModel
-from monitoring import window
+from monitoring import runs, window
+from monitoring.alerts import Alert, drifted, over
 from monitoring.drift import Examined, examine
 from monitoring.errors import MonitoringError
 from monitoring.findings import Drifted, Finding, Stable, Undecided
 from monitoring.performance import Performance, measure
+from monitoring.policy import Judge, stop
 from monitoring.sample import Expected
 from monitoring.summary import told
 from monitoring.window import AS_THE_CARD_SAYS, Bounds, Window
@@ -35,6 +38,8 @@ class Look:
 
     Attributes:
         recorded: What it told the log; None where there was nothing new.
+        suspended: By the card's policy, for drift that stands; None where that is not new.
+        alerts: What the card's policy wants told.
         report: Evidently's page, where one was written.
     """
 
@@ -42,6 +47,8 @@ class Look:
     version: str
     finding: Finding
     recorded: Recorded | None = None
+    suspended: Recorded | None = None
+    alerts: tuple[Alert, ...] = ()
     report: Path | None = None
     performance: Performance | None = None
 
@@ -54,6 +61,9 @@ def look(
     Drift is new when a column drifts that has not since the last `DriftCleared`; stability is
     new when drift stands, and the window reaches the present. So a second look at the same window
     records nothing.
+
+    Then, if the window reaches the present, the card's policy is followed for all drift that
+    stands: what a look that was cut short left undone, the next one does.
 
     Raises:
         UnknownModel: No such model.
@@ -76,8 +86,19 @@ def look(
         if isinstance(body, DriftDetected):
             report = _keep(home, examined.html)
     recorded = _record(ledger, actor, served, body) if body else None
+    suspended = None
+    alerts: tuple[Alert, ...] = ()
+    if bounds.until is None:
+        suspended, alerts = _follow_policy(ledger, actor, served)
+        runs.note(home, ledger, served, finding)
     return Look(
-        name=name, version=served.version, finding=finding, recorded=recorded, report=report
+        name=name,
+        version=served.version,
+        finding=finding,
+        recorded=recorded,
+        suspended=suspended,
+        alerts=alerts,
+        report=report,
     )
 
 
@@ -119,20 +140,53 @@ def _promoted(ledger: Ledger, home: Home, name: str) -> ServedModel:
     return shelf.load(home, name=name, version=serving.version, digest=serving.digest)
 
 
-def _standing_drift(ledger: Ledger, served: ServedModel) -> tuple[DriftDetected, ...]:
-    """What was detected on this version since drift was last cleared, oldest first."""
+_Found = tuple[tuple[Recorded, DriftDetected], ...]
+"""Findings of drift, oldest first."""
+
+
+def _standing_drift(ledger: Ledger, served: ServedModel) -> _Found:
+    """What was detected on this version since drift was last cleared."""
     cleared = ledger.latest(RecordType.DRIFT_CLEARED, model=served.name, count=1)
     since = cleared[-1].index if cleared else -1
+    return _drift_between(ledger, served, since, ledger.head().size)
+
+
+def _drift_between(ledger: Ledger, served: ServedModel, after: int, before: int) -> _Found:
     return tuple(
-        ledger.open_as(recorded, DriftDetected)
+        (recorded, ledger.open_as(recorded, DriftDetected))
         for recorded in ledger.latest(RecordType.DRIFT_DETECTED, model=served.name)
-        if recorded.index > since and recorded.header.model_version == served.version
+        if after < recorded.index < before and recorded.header.model_version == served.version
     )
 
 
-def _news(
-    examined: Examined, latest: Window, known: tuple[DriftDetected, ...]
-) -> DriftDetected | DriftCleared | None:
+def _follow_policy(
+    ledger: Ledger, actor: Actor, served: ServedModel
+) -> tuple[Recorded | None, tuple[Alert, ...]]:
+    """Stop the model where its card says so; what was newly recorded, and what is to be told."""
+    judge = Judge(served)
+    suspended = None
+    told = []
+    for found, body in _standing_drift(ledger, served):
+        response = judge.response(body)
+        if response is Response.SUSPEND:
+            suspended = stop(ledger, actor, name=served.name, found=found, body=body) or suspended
+        if response is not Response.RECORD:
+            told.append(drifted(ledger, found, body, response))
+    return suspended, tuple(told) or _over(ledger, served)
+
+
+def _over(ledger: Ledger, served: ServedModel) -> tuple[Alert, ...]:
+    """That drift is over, to those who were told of it."""
+    cleared = ledger.latest(RecordType.DRIFT_CLEARED, model=served.name, count=2)
+    if not cleared or _standing_drift(ledger, served):
+        return ()
+    since = cleared[0].index if len(cleared) > 1 else -1
+    ended = _drift_between(ledger, served, since, cleared[-1].index)
+    body = ledger.open_as(cleared[-1], DriftCleared)
+    return (over(ledger, cleared[-1], body, tuple(found.id for found, _ in ended)),)
+
+
+def _news(examined: Examined, latest: Window, known: _Found) -> DriftDetected | DriftCleared | None:
     first, last = latest.indices[0], latest.indices[-1]
     match examined.finding:
         case Stable() as stable:
@@ -140,7 +194,7 @@ def _news(
                 return None
             return DriftCleared(cases=stable.cases, first_index=first, last_index=last)
         case Drifted() as drifted:
-            told = {feature.feature for body in known for feature in body.features}
+            told = {feature.feature for _, body in known for feature in body.features}
             if told.issuperset(column.name for column in drifted.drifted):
                 return None
             return DriftDetected(

@@ -30,6 +30,8 @@ _READ_HERE: Final = frozenset(
 # Read where they are used: by commands, by cohorts, by tests.
 _READ_ELSEWHERE: Final = frozenset(
     {
+        "GARANT_ALERT_SECRET",
+        "GARANT_ALERT_URL",
         "GARANT_COHORTS",
         "GARANT_MASTER_KEY",
         "GARANT_SERVICE",

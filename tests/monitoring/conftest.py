@@ -41,7 +41,10 @@ _GENES = tuple(f"gene {number}" for number in range(12))
 _WORDS = Text(fr="Fabriqué pour un test.", en="Made for a test.")
 
 
-def card() -> Card:
+POLICY = MonitoringPolicy(watched_features=6, least_cases=40, window_cases=60)
+
+
+def card(policy: MonitoringPolicy = POLICY) -> Card:
     """Of the made-up model."""
     return Card(
         name=NAME,
@@ -61,7 +64,7 @@ def card() -> Card:
         responsibilities=(Responsibility(holder="Garant", duty=_WORDS),),
         leaflet=_WORDS,
         lapse_hours=72,
-        monitoring=MonitoringPolicy(watched_features=6, least_cases=40, window_cases=60),
+        monitoring=policy,
     )
 
 
@@ -147,7 +150,13 @@ def caller(role: Role, subject: str = "1") -> Caller:
 
 
 @pytest.fixture
-def ward(tmp_path: Path) -> Iterator[Ward]:
+def policy() -> MonitoringPolicy:
+    """The model's; a file of tests may have another one."""
+    return POLICY
+
+
+@pytest.fixture
+def ward(tmp_path: Path, policy: MonitoringPolicy) -> Iterator[Ward]:
     """A promoted model, and a patient informed of it."""
     home = Home(tmp_path / "home")
     cohort = Cohort(
@@ -156,7 +165,7 @@ def ward(tmp_path: Path) -> Iterator[Ward]:
         labels=tuple(_ORIGINS[case % len(_ORIGINS)] for case in range(240)),
         ids=tuple(f"sample {case}" for case in range(240)),
     )
-    training = train(cohort, card(), Parameters(rounds=10, threads=1))
+    training = train(cohort, card(policy), Parameters(rounds=10, threads=1))
     digest = bundle.write(training.bundle, tmp_path / "bundle")
     shelf.lay(home, tmp_path / "bundle", name=NAME, version="1", digest=digest)
     served = shelf.load(home, name=NAME, version="1", digest=digest)
