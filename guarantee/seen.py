@@ -159,9 +159,9 @@ def _page(
         where.append(position < span.end)
     # A record's id begins with its header's time.
     if span.since is not None:
-        where.append(RECORDS.c.id >= _first_id(span.since))
+        where.append(RECORDS.c.id >= first_id(span.since))
     if span.until is not None:
-        where.append(RECORDS.c.id < _first_id(span.until))
+        where.append(RECORDS.c.id < first_id(span.until))
     statement = (
         select(position, RECORDS.c.header, BODIES.c.key_id, BODIES.c.stored)
         .outerjoin(BODIES, BODIES.c.record_id == RECORDS.c.id)
@@ -172,8 +172,11 @@ def _page(
     return connection.execute(statement).all()
 
 
-def _first_id(at: int) -> str:
-    """No UUIDv7 of that time or later is before it. Source: RFC 9562, section 5.7."""
+def first_id(at: int) -> str:
+    """No UUIDv7 of that time, in milliseconds, or later is before it.
+
+    Source: RFC 9562, section 5.7.
+    """
     digits = f"{max(at, 0):012x}"
     return f"{digits[:8]}-{digits[8:12]}"
 

@@ -26,7 +26,7 @@ from serving.rest import (
     models,
     patients,
 )
-from serving.rest.frame import only
+from serving.rest.frame import TheHouse, only
 from serving.traffic import Traffic
 
 MOST_BYTES: Final = 4 * 1024 * 1024
@@ -110,10 +110,11 @@ def _documentation() -> HTMLResponse:
     return page
 
 
-def _metrics() -> Response:
-    """Figures for Prometheus, of all workers together."""
+def _metrics(house: TheHouse) -> Response:
+    """Figures for Prometheus: requests of all workers together, and what the log holds."""
     registry = CollectorRegistry()
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    registry.register(house.figures)
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 

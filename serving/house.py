@@ -10,6 +10,7 @@ from guarantee.ledger import Ledger
 from guarantee.versions import RegisteredVersion
 from models import shelf
 from models.served import ServedModel
+from monitoring.metrics import Figures
 from serving.auth import TokenIssuer
 from serving.oidc import issuer_of
 from serving.settings import Settings
@@ -57,10 +58,12 @@ class House:
     ledger: Ledger
     issuer: TokenIssuer
     versions: LoadedVersions = field(init=False)
+    figures: Figures = field(init=False)
 
     def __post_init__(self) -> None:
-        """Start with nothing loaded."""
+        """Start with nothing loaded and nothing counted."""
         object.__setattr__(self, "versions", LoadedVersions(self.settings.home))
+        object.__setattr__(self, "figures", Figures(self.ledger, self.settings.home))
 
     @classmethod
     def open(cls, settings: Settings) -> "House":
