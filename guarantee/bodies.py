@@ -94,11 +94,17 @@ class Recipient(StrEnum):
 
 
 class PatientInformed(Body):
-    """That a person was told, before its use, that an AI will be used. CSP L. 4001-3, I."""
+    """That a person was told, before its use, that an AI will be used. CSP L. 4001-3, I.
+
+    Attributes:
+        reuse: Whether they were told, too, that the model may be trained again on what is
+            recorded, which is another purpose, and that they may refuse it. GDPR, article 13, 3.
+    """
 
     recipient: Recipient
     recipient_name: Words | None = Field(default=None, max_length=200)
     language: Language = Language.FRENCH
+    reuse: bool = False
     leaflet_sha256: dict[str, str] = Field(description="Model to SHA-256 of the leaflet given")
 
 
@@ -112,9 +118,14 @@ class InformationDeferred(Body):
 
 
 class PatientObjected(Body):
-    """That the patient refuses the AI from now on."""
+    """That the patient refuses the AI from now on, or the training on their records alone.
+
+    Attributes:
+        reuse_only: Whether answers may still be given. GDPR, article 21.
+    """
 
     recipient: Recipient
+    reuse_only: bool = False
     statement: Words | None = Field(default=None, max_length=2000)
 
 
@@ -269,17 +280,55 @@ class Corrected(Body):
     statement: Words = Field(max_length=4000)
 
 
+class Difference(Body):
+    """Two versions' answers on the same cases, none of which the later one learned from.
+
+    Attributes:
+        right_before, right_after: Cases whose label was answered.
+        flipped: Cases with another answer than before, right or wrong.
+    """
+
+    cases: int = Field(ge=0)
+    right_before: int = Field(ge=0)
+    right_after: int = Field(ge=0)
+    flipped: int = Field(ge=0)
+
+
+class Learned(Body):
+    """What an update of a learning model learned from, and how it differs from the one before.
+
+    Attributes:
+        base: The version that answered.
+        cases: All that were learned from.
+        new_cases: Those of them that `base` had not learned from.
+        cases_sha256: Over the cases learned from, their labels and profiles.
+        up_to: Of outcomes, those confirmed before this place in the log were learned from.
+        locked: On cases that no version learns from.
+        window: On the latest confirmed outcomes.
+    """
+
+    base: str
+    cases: int = Field(ge=1)
+    new_cases: int = Field(ge=0)
+    cases_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    up_to: int = Field(ge=0)
+    locked: Difference
+    window: Difference
+
+
 class ModelRegistered(Body):
     """A version that the college may vote on.
 
     Attributes:
         digest: SHA-256 over the digests of the version's files.
         run: MLflow's run, for the data scientist.
+        learned: Of an update of a learning model.
     """
 
     digest: str = Field(pattern=r"^[0-9a-f]{64}$")
     card: Card
     run: str
+    learned: Learned | None = None
 
 
 class VoteCast(Body):
@@ -315,6 +364,21 @@ class ModelResumed(Body):
     """Why answers may be given again."""
 
     reason: Words = Field(max_length=2000)
+
+
+class ModelUpdated(Body):
+    """That an update keeps inside the change protocol which the college approved beforehand.
+
+    It takes the place of votes; its registration holds the figures. It follows the registration
+    whose change protocol that is.
+
+    Attributes:
+        new_cases, cases_sha256: As registered.
+    """
+
+    digest: str
+    new_cases: int
+    cases_sha256: str
 
 
 class CohortScored(Body):

@@ -218,13 +218,42 @@ class MonitoringPolicy(_Part):
 
 
 class ChangeProtocol(_Part):
-    """The bounds inside which a learning model may be updated without a new vote."""
+    """The bounds inside which a learning model may be updated without a new vote.
+
+    The college approves it with the version that carries it. Two sets judge an update beside the
+    version that answers, and it learns from neither: the locked one, which no version of the
+    model ever learns from, and the window of the latest confirmed outcomes.
+
+    Attributes:
+        data: What may be learned from.
+        least_new_cases: Confirmed outcomes that the version before did not learn from.
+        window_cases: So many of the latest confirmed outcomes are the window; the next update
+            learns from them.
+        least_locked_cases: With fewer of them, an update waits for the college.
+        least_accuracy_gained: In the window, as a share of its cases.
+        most_accuracy_lost: On the locked set, as a share of its cases.
+        most_flipped_share: Of the locked cases, those that may get another answer than before.
+        new_labels: Those that may enter the card's, at its end, in this order.
+        new_labels_from_cases: A new label enters with so many confirmed outcomes to learn from.
+    """
 
     data: Text
     least_new_cases: int = Field(ge=1)
+    window_cases: int = Field(default=50, ge=1)
+    least_locked_cases: int = Field(default=50, ge=1)
+    least_accuracy_gained: float = Field(default=0, ge=0, le=1)
     most_accuracy_lost: float = Field(ge=0, le=1)
     most_flipped_share: float = Field(ge=0, le=1)
+    new_labels: tuple[Label, ...] = ()
     new_labels_from_cases: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _new_labels_come_with_their_number(self) -> Self:
+        if bool(self.new_labels) != (self.new_labels_from_cases is not None):
+            raise ValueError("new_labels and new_labels_from_cases are given together, or neither")
+        if len({label.id for label in self.new_labels}) < len(self.new_labels):
+            raise ValueError("two new labels have the same id")
+        return self
 
 
 def _is_name(name: str) -> str:

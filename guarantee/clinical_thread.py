@@ -30,6 +30,9 @@ from guarantee.refusals import (
 )
 from guarantee.situations import Dossier, Gate, Information, Model, Rule, Standing, State, Step
 
+REUSE_REFUSED: Final = "reuse_refused"
+"""The outcome of an objection to training on the patient's records, and to nothing else."""
+
 
 def _inform(header: Header, state: State) -> None:
     expect(header, outcome=(Gate.INFORMED,))
@@ -55,8 +58,11 @@ def _open_gate(header: Header, state: State, step: Gate) -> None:
 
 
 def _object(header: Header, state: State) -> None:
-    expect(header, outcome=(Gate.OBJECTED,))
-    for key, information in informations_of(header, state).items():
+    expect(header, outcome=(Gate.OBJECTED, REUSE_REFUSED))
+    informations = informations_of(header, state)
+    if header.outcome == REUSE_REFUSED:
+        return  # Answers may still be given; `guarantee.reuse` leaves the patient out.
+    for key, information in informations.items():
         state.put(key, replace(information, step=Gate.OBJECTED), information)
 
 

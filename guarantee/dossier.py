@@ -24,6 +24,7 @@ from guarantee.bodies import (
     Recipient,
 )
 from guarantee.card import Language, Mode
+from guarantee.clinical_thread import REUSE_REFUSED
 from guarantee.errors import GuaranteeError
 from guarantee.gathering import followed_by
 from guarantee.identity import Assurance, Caller, Patient
@@ -75,12 +76,14 @@ def inform(
     valid_until: int | None,
     recipient_name: str | None = None,
     language: Language = Language.FRENCH,
+    reuse: bool = False,
     request: Request | None = None,
 ) -> Informed:
     """Record that a patient was told that an AI will be used, and which.
 
     Args:
         models: Names of the models that they were told of.
+        reuse: Whether they were told of training on their records, and that they may refuse it.
         valid_until: When the information ends, in milliseconds since 1970; none: never.
 
     Raises:
@@ -94,6 +97,7 @@ def inform(
         recipient=recipient,
         recipient_name=recipient_name,
         language=language,
+        reuse=reuse,
         leaflet_sha256={name: leaflet_digest(card, language) for name, card in cards.items()},
     )
     recorded = ledger.record(
@@ -165,6 +169,8 @@ def object_to_use(
 ) -> Informed:
     """Record a patient's objection: it ends every information of that patient.
 
+    One to reuse alone ends none; it keeps all that these informations opened from training.
+
     Raises:
         UnknownInformation: The log holds no such information.
     """
@@ -179,7 +185,7 @@ def object_to_use(
         draft = Draft(
             type=RecordType.PATIENT_OBJECTED,
             actor=actor,
-            outcome=Gate.OBJECTED,
+            outcome=REUSE_REFUSED if objection.reuse_only else Gate.OBJECTED,
             body=objection,
             sealed_for=pseudonym,
             follows=followed_by(ledger, actor, informations),

@@ -2,7 +2,7 @@
 
 from hashlib import sha256
 
-from guarantee.card import Card, Language, Text
+from guarantee.card import Card, Kind, Language, Text
 
 _HEADING = Text(
     fr="Une intelligence artificielle peut aider votre médecin",
@@ -25,6 +25,21 @@ _RIGHTS = Text(
         "to see what was recorded and have it rectified."
     ),
 )
+_REUSE_TITLE = Text(fr="Elle apprend", en="It learns")
+_REUSE = Text(
+    fr=(
+        "Si vous ne le refusez pas, ce qui est enregistré de votre cas, sans votre nom, peut "
+        "servir à entraîner de nouveau cette intelligence artificielle. C'est un autre but que "
+        "vos soins. Vous pouvez refuser ce seul usage, à tout moment : il ne changera rien à vos "
+        "soins, et les entraînements suivants se feront sans votre cas."
+    ),
+    en=(
+        "Unless you refuse, what is recorded of your case, without your name, may be used to "
+        "train this artificial intelligence again. That is another purpose than your care. You "
+        "may refuse this use alone, at any time: nothing changes in your care, and later "
+        "trainings leave your case out."
+    ),
+)
 _LAW = Text(
     fr="Information prévue par l'article L. 4001-3 du code de la santé publique.",
     en="Information required by article L. 4001-3 of the French public health code.",
@@ -41,6 +56,11 @@ def leaflet(card: Card, language: Language) -> str:
         card.leaflet.in_language(language),
         _WHAT.in_language(language) + "\n" + card.intended_use.in_language(language),
         _LIMITS.in_language(language) + "\n" + card.limits.in_language(language),
+        *(
+            [_REUSE_TITLE.in_language(language) + "\n" + _REUSE.in_language(language)]
+            if card.kind is Kind.LEARNING
+            else []
+        ),
         _RIGHTS_TITLE.in_language(language) + "\n" + _RIGHTS.in_language(language),
         _LAW.in_language(language),
     ]

@@ -6,8 +6,14 @@ from typing import Final
 from guarantee.college_thread import missing_votes
 from guarantee.footing import expect, model_of, seated, version_named, version_of
 from guarantee.records import Header, RecordType
-from guarantee.refusals import AlreadyDone, NotApproved, ProtocolError, StepMissing
-from guarantee.situations import Model, Rule, Standing, State, Verdict, Version
+from guarantee.refusals import (
+    AlreadyDone,
+    NotApproved,
+    NotServing,
+    ProtocolError,
+    StepMissing,
+)
+from guarantee.situations import Model, Rule, Standing, State, Verdict, Version, version_key
 
 
 def _register(header: Header, state: State) -> None:
@@ -60,6 +66,27 @@ def _resume(header: Header, state: State) -> None:
     state.put(header.model or "", replace(model, step=step, cause=None), model)
 
 
+def _update(header: Header, state: State) -> None:
+    """An update of what answers, approved by the change protocol that the college voted on.
+
+    That the model learns, and that the update keeps inside the bounds, bodies in clear say.
+    """
+    expect(header, outcome=("updated",))
+    name, key = version_named(header)
+    version = version_of(header, state)
+    if version.step is not Verdict.OPEN:
+        raise AlreadyDone("this version is approved")
+    if version.votes:
+        raise NotApproved("the college votes on this version: its votes decide")
+    answering = model_of(header, state).version
+    before = state.get(Version, version_key(name, answering)) if answering else None
+    if before is None:
+        raise NotServing("no version of this model is promoted, so there is none to update")
+    if header.follows != (before.charter,):
+        raise NotApproved("it follows another registration than that whose protocol it is under")
+    state.put(key, replace(version, step=Verdict.APPROVED, under=before.charter), version)
+
+
 def _score(header: Header, state: State) -> None:
     expect(header, outcome=("scored",))
     version_of(header, state)
@@ -83,6 +110,7 @@ RULES: Final[dict[RecordType, Rule]] = {
     RecordType.MODEL_PROMOTED: _promote,
     RecordType.MODEL_SUSPENDED: _suspend,
     RecordType.MODEL_RESUMED: _resume,
+    RecordType.MODEL_UPDATED: _update,
     RecordType.COHORT_SCORED: _score,
     RecordType.DRIFT_DETECTED: _drift,
     RecordType.DRIFT_CLEARED: _drift,

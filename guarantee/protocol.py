@@ -45,6 +45,7 @@ ROLES: Final[dict[RecordType, frozenset[Role]]] = {
     RecordType.MODEL_PROMOTED: _SCIENTIST | _COLLEGE,
     RecordType.MODEL_SUSPENDED: _CLINICAL | _COLLEGE | _MONITOR,
     RecordType.MODEL_RESUMED: _COLLEGE,
+    RecordType.MODEL_UPDATED: _SCIENTIST,
     RecordType.COHORT_SCORED: _SCIENTIST,
     RecordType.DRIFT_DETECTED: _MONITOR,
     RecordType.DRIFT_CLEARED: _MONITOR,

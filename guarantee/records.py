@@ -41,6 +41,7 @@ class RecordType(StrEnum):
     MODEL_PROMOTED = "ModelPromoted"
     MODEL_SUSPENDED = "ModelSuspended"
     MODEL_RESUMED = "ModelResumed"
+    MODEL_UPDATED = "ModelUpdated"
     COHORT_SCORED = "CohortScored"
     DRIFT_DETECTED = "DriftDetected"
     DRIFT_CLEARED = "DriftCleared"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import pairwise
 
+from guarantee import updates
 from guarantee.bodies import (
     BODY_TYPES,
     SEALED_TYPES,
@@ -23,6 +24,7 @@ from guarantee.bodies import (
     ModelApproved,
     ModelPromoted,
     ModelRegistered,
+    ModelUpdated,
     PatientErased,
     SampleDrawn,
 )
@@ -41,7 +43,7 @@ from guarantee.refusals import ProtocolError
 from guarantee.samples import Announced, Draws, check_samples
 from guarantee.signature import PublicKey, SignatureRefused
 from guarantee.signing_keys import check_key
-from guarantee.situations import Information, KeyHolder, KeyStep, Remembered, version_key
+from guarantee.situations import Information, KeyHolder, KeyStep, Model, Remembered, version_key
 from guarantee.source import Entry, Row, Source
 
 CLOCK_TOLERANCE_MS = 1000
@@ -75,6 +77,7 @@ class Replayed:
         holders: The same, by the id of their registration.
         registered: Every registration of a key: its index, its record and what it says.
         registrations: Headers of `ModelRegistered`, by the version's key.
+        versions: What registrations say, by their id.
         digests: Registered digests, by the version's key.
         opened: Every `LogOpened`, in their order.
         erased: Records whose bodies an erasure names, with the id of that erasure.
@@ -90,6 +93,7 @@ class Replayed:
     holders: dict[str, PublicKey] = field(default_factory=dict)
     registered: list[Registered] = field(default_factory=list)
     registrations: dict[str, Header] = field(default_factory=dict)
+    versions: dict[str, ModelRegistered] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
     opened: list[Opened] = field(default_factory=list)
     erased: dict[str, str] = field(default_factory=dict)
@@ -297,11 +301,14 @@ def _contradiction(
         case ModelRegistered():
             replayed.digests.setdefault(version, body.digest)
             replayed.registrations.setdefault(version, header)
+            replayed.versions[header.id] = body
             if body.card.name != header.model:
                 return "the card is another model's"
-        case ModelApproved() | ModelPromoted():
+        case ModelApproved() | ModelPromoted() | ModelUpdated():
             if body.digest != replayed.digests.get(version):
                 return "the digest is not the one that was registered"
+            if isinstance(body, ModelUpdated):
+                return _update_contradiction(header, body, replayed)
         case MemberAppointed() if body.profession != header.outcome:
             return "the body names another seat than its header"
         case AccessRecorded() if body.purpose != header.outcome:
@@ -335,6 +342,19 @@ def _contradiction(
                 header.follows[0] if header.follows else "", header.id
             )
     return None
+
+
+def _update_contradiction(header: Header, body: ModelUpdated, replayed: Replayed) -> str | None:
+    version = version_key(header.model or "", header.model_version or "")
+    registration = replayed.registrations.get(version)
+    update = replayed.versions.get(registration.id) if registration is not None else None
+    charter = replayed.versions.get(header.follows[0]) if header.follows else None
+    if update is None or charter is None:
+        return None  # The protocol names what is missing.
+    model = replayed.state.get(Model, header.model or "")
+    return updates.contradiction(
+        body, update, charter.card, answering=model.version if model is not None else None
+    )
 
 
 def _key_contradiction(

@@ -12,10 +12,12 @@ from guarantee.bodies import (
     DecisionSigned,
     InferenceMade,
     PatientInformed,
+    PatientObjected,
     VoteCast,
     WhatIfMade,
 )
 from guarantee.card import Mode
+from guarantee.clinical_thread import REUSE_REFUSED
 from guarantee.findings import Progress, Report
 from guarantee.identity import Patient
 from guarantee.pseudonyms import (
@@ -348,6 +350,8 @@ def contradiction(header: Header, body: Body, replayed: Replayed) -> str | None:
                 return "the digest of what was simulated is not the one that was registered"
         case PatientInformed() if set(body.leaflet_sha256) != set(header.models or ()):
             return "the body names other models than its header"
+        case PatientObjected() if body.reuse_only != (header.outcome == REUSE_REFUSED):
+            return "the body objects to something else than its header"
         case DecisionSigned() if body.decision != header.outcome:
             return "the body decides otherwise than its header"
     return None

@@ -146,12 +146,22 @@ class Model:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
-    """One version, by `name/version`; `votes` holds member and word, in the order cast."""
+    """One version, by `name/version`; `votes` holds member and word, in the order cast.
+
+    Attributes:
+        under: The registration whose change protocol approved it, in the place of votes.
+    """
 
     step: Verdict
     registration: str
     registrar: str
     votes: tuple[tuple[str, str], ...] = ()
+    under: str | None = None
+
+    @property
+    def charter(self) -> str:
+        """The registration that the college voted on, and with it on the change protocol."""
+        return self.under or self.registration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,16 +8,25 @@ from dataclasses import dataclass
 from typing import Final
 
 from guarantee.appending import Draft, Request
-from guarantee.bodies import ModelPromoted, ModelRegistered, ModelResumed, ModelSuspended, stated
+from guarantee.bodies import (
+    Learned,
+    ModelPromoted,
+    ModelRegistered,
+    ModelResumed,
+    ModelSuspended,
+    ModelUpdated,
+    stated,
+)
 from guarantee.card import Card
 from guarantee.college_thread import missing_votes
 from guarantee.ledger import Ledger
 from guarantee.logged import Recorded
 from guarantee.pseudonyms import Actor
 from guarantee.records import RecordType
-from guarantee.refusals import NotServing, Suspended, UnknownModel
+from guarantee.refusals import NotApproved, NotServing, Suspended, UnknownModel
 from guarantee.signing_keys import signed
 from guarantee.situations import Model, Standing, Verdict, Version, version_key
+from guarantee.updates import contradiction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +39,7 @@ class RegisteredVersion:
         votes: Member's pseudonym and word, in the order cast.
         missing: What an approval still needs.
         registered_at: Milliseconds since 1970, UTC.
+        learned: Of an update of a learning model: from what, and how it differs from before.
     """
 
     name: str
@@ -41,6 +51,7 @@ class RegisteredVersion:
     votes: tuple[tuple[str, str], ...]
     missing: tuple[str, ...]
     registered_at: int
+    learned: Learned | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +90,7 @@ def register_model(
     version: str,
     digest: str,
     run: str,
+    learned: Learned | None = None,
     request: Request | None = None,
 ) -> Recorded:
     """Record that a version exists and what it is.
@@ -91,7 +103,7 @@ def register_model(
             type=RecordType.MODEL_REGISTERED,
             actor=actor,
             outcome="registered",
-            body=ModelRegistered(digest=digest, card=card, run=run),
+            body=ModelRegistered(digest=digest, card=card, run=run, learned=learned),
             model=card.name,
             model_version=version,
         ),
@@ -105,9 +117,7 @@ def registered_version(ledger: Ledger, name: str, version: str) -> RegisteredVer
     Raises:
         UnknownModel: No such version is registered.
     """
-    situation = ledger.get(Version, version_key(name, version))
-    if situation is None:
-        raise UnknownModel(f"no version {version} of {name} is registered")
+    situation = _situation(ledger, name, version)
     recorded = ledger.find(situation.registration)
     body = ledger.open_as(recorded, ModelRegistered)
     return RegisteredVersion(
@@ -118,8 +128,10 @@ def registered_version(ledger: Ledger, name: str, version: str) -> RegisteredVer
         run=body.run,
         verdict=situation.step,
         votes=situation.votes,
-        missing=missing_votes(situation, ledger),
+        # What a change protocol approved needs no votes.
+        missing=() if situation.under else missing_votes(situation, ledger),
         registered_at=recorded.header.time,
+        learned=body.learned,
     )
 
 
@@ -188,6 +200,65 @@ def promote(
         ),
         request,
     )
+
+
+def record_update(ledger: Ledger, actor: Actor, *, name: str, version: str) -> Recorded:
+    """Record that a registered update keeps inside the approved change protocol: it is approved.
+
+    Raises:
+        UnknownModel: No such version is registered.
+        NotServing: No version of the model is promoted.
+        NotApproved: It does not; says why. The college votes on it.
+        AlreadyDone: The version is approved.
+    """
+    update = _registration(ledger, name, version)
+    serving = standing(ledger, name).serving
+    if serving is None:
+        raise NotServing("no version of this model is promoted, so there is none to update")
+    if update.learned is None:
+        raise NotApproved("the version was not registered as an update: the college votes on it")
+    body = ModelUpdated(
+        digest=update.digest,
+        new_cases=update.learned.new_cases,
+        cases_sha256=update.learned.cases_sha256,
+    )
+    charter = charter_of(ledger, name, serving.version)
+    approved = ledger.open_as(ledger.find(charter), ModelRegistered).card
+    problem = contradiction(body, update, approved, answering=serving.version)
+    if problem is not None:
+        raise NotApproved(problem)
+    return ledger.record(
+        Draft(
+            type=RecordType.MODEL_UPDATED,
+            actor=actor,
+            outcome="updated",
+            body=body,
+            follows=(charter,),
+            model=name,
+            model_version=version,
+        )
+    )
+
+
+def charter_of(ledger: Ledger, name: str, version: str) -> str:
+    """The registration that the college voted on, and with it on that version's change protocol.
+
+    Raises:
+        UnknownModel: No such version is registered.
+    """
+    return _situation(ledger, name, version).charter
+
+
+def _situation(ledger: Ledger, name: str, version: str) -> Version:
+    situation = ledger.get(Version, version_key(name, version))
+    if situation is None:
+        raise UnknownModel(f"no version {version} of {name} is registered")
+    return situation
+
+
+def _registration(ledger: Ledger, name: str, version: str) -> ModelRegistered:
+    registration = _situation(ledger, name, version).registration
+    return ledger.open_as(ledger.find(registration), ModelRegistered)
 
 
 def suspend(

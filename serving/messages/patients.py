@@ -55,6 +55,11 @@ class InformationGiven(Taken):
     valid_until: Instant | None = Field(
         default=None, description="When the information ends; never, where it is left out"
     )
+    reuse: StrictBool = Field(
+        default=False,
+        description="Whether they were told that the models may be trained again on what is "
+        "recorded, which is another purpose, and that they may refuse it",
+    )
     deferred: InformationDeferred | None = Field(
         default=None, description="Instead of `recipient`: why nobody could be told beforehand"
     )
@@ -70,6 +75,8 @@ class InformationGiven(Taken):
     def _is_given_or_deferred(self) -> Self:
         if (self.recipient is None) == (self.deferred is None):
             raise ValueError("send either recipient, who was told, or deferred, why nobody was")
+        if self.reuse and self.deferred is not None:
+            raise ValueError("reuse is told to somebody: leave it out where nobody was informed")
         return self
 
 
@@ -81,10 +88,14 @@ class InformationRecorded(Given):
 
 
 class Objection(Taken):
-    """That a patient refuses the AI from now on."""
+    """That a patient refuses the AI from now on, or training on their records alone."""
 
     information_id: RecordId
     recipient: Recipient = Field(description="Who refuses, on behalf of the patient or as one")
+    reuse_only: StrictBool = Field(
+        default=False,
+        description="Whether only training on what is recorded is refused; answers may go on",
+    )
     statement: Words | None = Field(default=None, max_length=2000)
 
 

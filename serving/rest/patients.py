@@ -64,6 +64,7 @@ def _inform(
         models=information.models,
         valid_until=int(until.timestamp() * 1000) if until else None,
         language=information.language,
+        reuse=information.reuse,
         request=request,
     ).recorded
 
@@ -72,14 +73,21 @@ def _inform(
 def object_to_use(
     by: Annotated[Acting, acting(Role.CLINICIAN, Role.DPO)], objection: Objection
 ) -> InformationRecorded:
-    """Record that a patient refuses: every information of theirs ends."""
+    """Record that a patient refuses: every information of theirs ends.
+
+    With `reuse_only` none ends; the models are not trained on what they opened.
+    """
 
     def record(ledger: Ledger, actor: Actor, /, *, request: Request | None) -> Recorded:
         return dossier.object_to_use(
             ledger,
             actor,
             information_id=objection.information_id,
-            objection=PatientObjected(recipient=objection.recipient, statement=objection.statement),
+            objection=PatientObjected(
+                recipient=objection.recipient,
+                reuse_only=objection.reuse_only,
+                statement=objection.statement,
+            ),
             request=request,
         ).recorded
 
