@@ -139,7 +139,7 @@ class Appender:
         self._people = people
         self._pen = pen
         self._clock = clock
-        self._edge: Edge | None = None
+        self._edge: tuple[Head, Edge] | None = None
         self._doubted = False
         self._turns: Turns[_Pending] = Turns(self._settle, most=MOST_IN_A_GROUP)
         self._signing = WhenIdle(
@@ -238,15 +238,7 @@ class Appender:
         with self._store.writing() as connection:
             # 1.
             head = read_head(connection, self._pen.name)
-            doubted, self._doubted = self._doubted, False
-            if doubted or self._edge is None or self._edge.frontier.size != head.size:
-                # Another worker appended, or somebody rewrote the log: only the first goes on.
-                self._pen.check(head, TileReader(tiles_of(connection)))
-                self._edge = Edge.load(head.size, tiles_of(connection))
-            # Whatever was restored or altered meanwhile, nothing is built beside the head.
-            if self._edge.frontier.root != head.root:
-                raise LedgerUnavailable("the tiles do not lead to the head: verify the log")
-            edge = self._edge.copy()
+            edge = self._edge_at(head, connection)
             state = StoredState(connection)
             rows = _Rows(connection)
             requests = [pending.request for pending in group if pending.request]
@@ -289,18 +281,36 @@ class Appender:
                 moves = state.flush()
                 write_tiles(connection, edge)
                 # 4.
+                moved = Head(edge.frontier.size, edge.frontier.root)
                 # The WHERE clause is the fork guard: of two writers that read the same head, only
                 # one UPDATE can match a row.
                 move = _MOVE_HEAD.run(
                     connection,
                     read_size=head.size,
                     read_root=head.root,
-                    size=edge.frontier.size,
-                    root=edge.frontier.root,
+                    size=moved.size,
+                    root=moved.root,
                 )
             check_moved([*moves, move])
-        self._edge = edge
+        self._edge = moved, edge
         return outcomes
+
+    def _edge_at(self, head: Head, connection: Connection) -> Edge:
+        """An edge that leads to this head: the last group's, or from the tiles.
+
+        Raises:
+            LedgerUnavailable: The tiles do not lead there, or not from what was signed.
+        """
+        doubted, self._doubted = self._doubted, False
+        if self._edge is not None and self._edge[0] == head and not doubted:
+            return self._edge[1].copy()
+        # Another worker appended, or somebody rewrote the log: only the first goes on.
+        self._pen.check(head, TileReader(tiles_of(connection)))
+        edge = Edge.load(head.size, tiles_of(connection))
+        # Whatever was restored or altered meanwhile, nothing is built beside the head.
+        if edge.frontier.root != head.root:
+            raise LedgerUnavailable("the tiles do not lead to the head: verify the log")
+        return edge
 
     def _compose(self, pending: _Pending, keys: Mapping[str | None, bytes]) -> tuple[Header, bytes]:
         """The header of a draft, and its body as it will be stored."""
