@@ -74,8 +74,8 @@ class Tally:
         Raises:
             StoreUnavailable: The log cannot be read.
         """
-        size = ledger.head().size
         with self._lock:
+            size = ledger.head().size
             if size < self._size:  # Another log by now.
                 self._size, self._counts = 0, Counter()
             if size > self._size:

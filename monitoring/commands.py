@@ -130,6 +130,7 @@ def report(
 
     Against confirmed truths, and apart from them against clinicians' decisions; before truths
     arrive, as an estimate. It holds columns and shares, never a case, and tells the log nothing.
+    `evidently ui --workspace HOME/monitoring/workspace` shows it beside earlier ones.
     """
     bounds = _bounds(last, days, since, until)
     with refusing((ModelsError, MonitoringError)), opened(home) as ledger:

@@ -98,10 +98,25 @@ class Words:
 Comparison = Numbers | Words
 
 
-def decide(comparisons: Sequence[Comparison]) -> tuple[tuple[Column, ...], str]:
-    """What Evidently decides on each column, and its page.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """What Evidently decided on each column, in the order asked.
 
-    The page holds no case's value and loads nothing.
+    Attributes:
+        snapshot: Its report, to show; neither it nor its page holds a case's value.
+    """
+
+    columns: tuple[Column, ...]
+    snapshot: "Snapshot"
+
+    def page(self) -> str:
+        """The report as HTML, which loads nothing."""
+        html: str = self.snapshot.get_html_str(as_iframe=False)
+        return html
+
+
+def decide(comparisons: Sequence[Comparison]) -> Decided:
+    """Have Evidently decide on each column.
 
     Raises:
         ValueError: A name stands for two columns.
@@ -121,7 +136,7 @@ def decide(comparisons: Sequence[Comparison]) -> tuple[tuple[Column, ...], str]:
         )
         for result in snapshot.metric_results.values()
     )
-    return columns, snapshot.get_html_str(as_iframe=False)
+    return Decided(columns=columns, snapshot=snapshot)
 
 
 def _run(comparisons: Sequence[Comparison]) -> "Snapshot":

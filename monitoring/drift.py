@@ -22,7 +22,7 @@ What leaves this file, as a finding or as HTML, is about columns, never about a 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,9 @@ from monitoring.findings import Drifted, Finding, Stable, Undecided
 from monitoring.sample import Expected, Sample
 from monitoring.screen import Screen, screen
 from monitoring.subgroups import subgroups
+
+if TYPE_CHECKING:
+    from evidently.core.report import Snapshot
 
 LABEL: Final = "predicted label"
 CONFIDENCE: Final = "confidence in it"
@@ -49,10 +52,12 @@ class Examined:
 
     Attributes:
         html: One page that holds no case's value and loads nothing.
+        snapshot: The same for Evidently's workspace; holds no case's value, either.
     """
 
     finding: Stable | Drifted
     html: str
+    snapshot: "Snapshot"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,16 +125,16 @@ def examine(
     asked = plan(expected, window, policy, earlier)
     if isinstance(asked, Undecided):
         return asked
-    columns, html = comparison.decide(asked.comparisons)
-    kind = Drifted if any(column.drifted for column in columns) else Stable
+    decided = comparison.decide(asked.comparisons)
+    kind = Drifted if any(column.drifted for column in decided.columns) else Stable
     finding = kind(
         cases=len(window),
-        columns=columns,
+        columns=decided.columns,
         screened=asked.screened,
         passed=asked.passed,
         skipped=asked.skipped,
     )
-    return Examined(finding=finding, html=html)
+    return Examined(finding=finding, html=decided.page(), snapshot=decided.snapshot)
 
 
 def decide(

@@ -16,7 +16,7 @@ from guarantee.records import RecordType
 from guarantee.versions import standing
 from models import shelf
 from models.served import ServedModel
-from monitoring import runs, window
+from monitoring import runs, window, workspace
 from monitoring.alerts import Alert, drifted, over
 from monitoring.drift import Examined, examine
 from monitoring.errors import MonitoringError
@@ -77,7 +77,7 @@ def look(
     latest = window.read(ledger, served, bounds)
     examined = _examined(served, latest)
     finding = examined if isinstance(examined, Undecided) else examined.finding
-    body = None
+    recorded = None
     report = None
     if isinstance(examined, Examined):
         body = _news(examined, latest, _standing_drift(ledger, served))
@@ -85,7 +85,9 @@ def look(
             body = None  # What was so once clears nothing that is so now.
         if isinstance(body, DriftDetected):
             report = _keep(home, examined.html)
-    recorded = _record(ledger, actor, served, body) if body else None
+        if body is not None:
+            recorded = _record(ledger, actor, served, body)
+            _show(home, served, examined)
     suspended = None
     alerts: tuple[Alert, ...] = ()
     if bounds.until is None:
@@ -118,6 +120,7 @@ def report(ledger: Ledger, home: Home, name: str, bounds: Bounds = AS_THE_CARD_S
     # Ahead of Evidently's charts, in words.
     opening, body, rest = examined.html.partition("<body>")
     kept = _keep(home, f"{opening}{body}<pre>{escape(words)}</pre>{rest}")
+    _show(home, served, examined)
     return Look(
         name=name,
         version=served.version,
@@ -232,6 +235,16 @@ def _record(
             model_version=served.version,
         ),
         Request(actor="monitoring", route="monitor run", key=key, content=key.encode()),
+    )
+
+
+def _show(home: Home, served: ServedModel, examined: Examined) -> None:
+    workspace.keep(
+        home,
+        name=served.name,
+        version=served.version,
+        finding=examined.finding,
+        snapshot=examined.snapshot,
     )
 
 
