@@ -185,6 +185,8 @@ def _over(ledger: Ledger, served: ServedModel) -> tuple[Alert, ...]:
         return ()
     since = cleared[0].index if len(cleared) > 1 else -1
     ended = _drift_between(ledger, served, since, cleared[-1].index)
+    if not ended:
+        return ()  # It was another version's.
     body = ledger.open_as(cleared[-1], DriftCleared)
     return (over(ledger, cleared[-1], body, tuple(found.id for found, _ in ended)),)
 

@@ -1,6 +1,7 @@
 """What the card's policy makes of drift: an alert at a real address, a suspension in the log."""
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,6 +23,7 @@ from guarantee.records import RecordType
 from guarantee.refusals import Suspended
 from guarantee.verify import verify_home
 from models.served import ServedModel
+from monitoring import watch
 from monitoring.alerts import SIGNATURE, Alert, InvalidWebhook, Outbox, Webhook, signature
 from monitoring.commands import app
 from monitoring.drift import CONFIDENCE, LABEL, UNLIKE
@@ -265,9 +267,12 @@ def test_an_alert_holds_columns_and_nobody(ward: Ward, receiver: Receiver) -> No
     everybody = [ward.information, *ward.others]
     secret = [one.pseudonym for one in everybody] + [one.recorded.id for one in everybody]
     secret += [actor.pseudonym for actor in ward.actors.values()]
-    secret += ["ESSAI", "ANNE", "28501", "1985", SECRET]
-    secret += [format(value, ".6g") for value in given.ravel().tolist()]
+    secret += ["ESSAI", "ANNE", "2850100000", "1985-01-01", SECRET]
     assert [one for one in secret if one in said] == []
+    numbers = {float(number) for number in re.findall(r"-?\d+\.\d{4,}", said)}
+    assert len(numbers) > 1
+    assert numbers.isdisjoint(map(float, given.ravel()))
+    assert numbers.isdisjoint(float(str(value)) for value in given.ravel())
 
 
 @pytest.mark.parametrize(
@@ -336,6 +341,9 @@ class TestWithoutSuspension:
         assert end.ends == (drift.id,)
         assert _run(ward, "--alert-url", receiver.url)[0] == 0
         assert len(receiver.got) == 3
+        # Nor is the end of one version's drift told of the next version.
+        assert watch._over(ward.ledger, ward.served) != ()
+        assert watch._over(ward.ledger, replace(ward.served, version="2")) == ()
 
     def test_a_look_at_the_past_alerts_nobody_and_is_no_run_of_today(self, ward: Ward) -> None:
         ward.ask(_shifted(60, 2))
