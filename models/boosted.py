@@ -56,8 +56,11 @@ class Boosted:
         booster = self._of_all_threads() if many else self.booster
         # One thread: at one row a request, threads cost more than they bring and contend.
         matrix = xgboost.DMatrix(profiles, missing=np.nan, nthread=None if many else 1)
-        parts = booster.predict(matrix, pred_contribs=True, strict_shape=True)
-        margins = booster.predict(matrix, output_margin=True, strict_shape=True)
+        parts, margins = (
+            # The contract has named the features already, and a matrix has no names.
+            booster.predict(matrix, strict_shape=True, validate_features=False, **wanted)
+            for wanted in ({"pred_contribs": True}, {"output_margin": True})
+        )
         return Explanation(margins=margins, bases=parts[..., -1], contributions=parts[..., :-1])
 
     def _of_all_threads(self) -> xgboost.Booster:

@@ -251,7 +251,7 @@ def main() -> None:
             found, parameters = cohort(scratch, quick=chosen.quick)
             explained = Explained(served(found, parameters, scratch), found.profiles)
             if wanted("explain_one"):
-                for figure in explain_one(explained, *((5, 20) if chosen.quick else (15, 50))):
+                for figure in explain_one(explained, *((40, 5) if chosen.quick else (100, 9))):
                     figure.print()
             if wanted("explain_batch"):
                 explain_batch(explained, 3 if chosen.quick else 7, _BATCH).print()
