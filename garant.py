@@ -19,10 +19,14 @@ class _Room(TyperGroup):
     Imported at once they would take seconds, which `garant --help` has not.
     """
 
-    def __init__(self, name: str, words: str, *, module: str, attribute: str) -> None:
+    def __init__(
+        self, name: str, words: str, *, module: str, attribute: str, beside: str | None = None
+    ) -> None:
+        """Commands of one package, and `beside` them those of a module above it."""
         super().__init__(name=name, help=words, no_args_is_help=True)
         self._module = module
         self._attribute = attribute
+        self._beside = beside
         self._opened: TyperGroup | None = None
 
     # The base names typer's own copy of click, which is private to it.
@@ -41,6 +45,10 @@ class _Room(TyperGroup):
         if self._opened is None:
             commands = getattr(import_module(self._module), self._attribute)
             opened = typer.main.get_group(commands)
+            if self._beside is not None:
+                above = typer.main.get_group(import_module(self._beside).app)
+                for name, command in above.commands.items():
+                    opened.add_command(command, name)
             self._opened = opened
         return self._opened
 
@@ -51,6 +59,7 @@ _ROOMS: Final = (
         "Train, register, promote, suspend and score models.",
         module="models.commands",
         attribute="app",
+        beside="monitoring.learning_commands",
     ),
     _Room(
         "college",

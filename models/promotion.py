@@ -3,6 +3,7 @@
 import tempfile
 from pathlib import Path
 
+from guarantee.bodies import Learned
 from guarantee.home import Home
 from guarantee.ledger import Ledger
 from guarantee.logged import Recorded
@@ -30,9 +31,18 @@ class NothingEarlier(ModelsError):
 
 
 def record_registration(
-    home: Home, ledger: Ledger, actor: Actor, *, name: str, version: str | None = None
+    home: Home,
+    ledger: Ledger,
+    actor: Actor,
+    *,
+    name: str,
+    version: str | None = None,
+    learned: Learned | None = None,
 ) -> Recorded:
     """Put a registered version (the latest by default) on record, with its card and digest.
+
+    Args:
+        learned: Of an update of a learning model.
 
     Raises:
         UnknownVersion: MLflow has no such version.
@@ -52,6 +62,7 @@ def record_registration(
         version=registration.version,
         digest=registration.digest,
         run=registration.run_id,
+        learned=learned,
     )
 
 

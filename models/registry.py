@@ -25,7 +25,7 @@ from models.bundle import digest_of
 from models.errors import ModelsError
 from models.predictor import FILE, Predictor
 from models.scikit import Scikit
-from models.training import Training, logged
+from models.training import Parameters, Training, logged, parameters_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -232,6 +232,21 @@ def figures(home: Home, run_id: str) -> dict[str, float]:
     """
     with _mlflow(home) as client:
         return dict(client.get_run(run_id).data.metrics)
+
+
+def parameters(home: Home, run_id: str) -> Parameters:
+    """How a run was trained.
+
+    Raises:
+        UnknownVersion: The run does not say it.
+        RegistryUnavailable: MLflow failed.
+    """
+    with _mlflow(home) as client:
+        params = client.get_run(run_id).data.params
+    try:
+        return parameters_of(params)
+    except (KeyError, ValueError) as cause:
+        raise UnknownVersion(f"run {run_id} does not say how it was trained") from cause
 
 
 def fetch(home: Home, registration: Registration, folder: Path) -> Path:

@@ -1,9 +1,10 @@
 """Training on any cohort: cross-validated, calibrated, explained, with patients kept whole."""
 
+import ast
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from threading import Lock
 from typing import Final, Protocol
 
@@ -122,6 +123,7 @@ def train(
     *,
     learn: Learn | None = None,
     elsewhere: Cohort | None = None,
+    parts: Split | None = None,
 ) -> Training:
     """Train the model that `card` describes, and measure it.
 
@@ -133,6 +135,7 @@ def train(
         progress: Called after each boosting round, from any thread, one call at a time.
         learn: What makes the predictors; XGBoost by default.
         elsewhere: Other hospitals, on which the finished model is judged and nothing is learned.
+        parts: What is held out, where it was chosen before; `split` chooses by default.
 
     Raises:
         UntrainableCohort: The cohort's labels are not the card's, or there are too few patients.
@@ -140,7 +143,7 @@ def train(
     labels = [label.id for label in card.labels]
     truth = _truth(cohort, labels)
     # 1.
-    parts = split(cohort, share=parameters.held_out_share, seed=parameters.seed)
+    parts = parts or split(cohort, share=parameters.held_out_share, seed=parameters.seed)
     kept, truth = cohort.take(parts.train), truth[parts.train]
     groups = kept.groups()
     folds, notes = _folds(kept, groups, parameters)
@@ -385,6 +388,17 @@ def _reference(
         importance=(importance / len(some)).astype(np.float32),
         most_outside=most_outside,
         profiles=len(profiles),
+    )
+
+
+def parameters_of(logged: Mapping[str, str]) -> Parameters:
+    """The parameters that `logged` wrote.
+
+    Raises:
+        KeyError, ValueError: They are not all there, or one is no number.
+    """
+    return Parameters(
+        **{one.name: ast.literal_eval(logged[one.name]) for one in fields(Parameters)}
     )
 
 

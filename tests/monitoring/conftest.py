@@ -193,14 +193,14 @@ def inform(ledger: Ledger, actors: dict[Role, Actor], number: int) -> dossier.In
     return dossier.inform(
         ledger,
         actors[Role.CLINICIAN],
-        patient=_patient(number),
+        patient=somebody(number),
         recipient=Recipient.PATIENT,
         models=[NAME],
         valid_until=None,
     )
 
 
-def _patient(number: int) -> Patient:
+def somebody(number: int) -> Patient:
     matricule = f"28501{number:08d}"
     return Patient(
         matricule=matricule,

@@ -1,0 +1,235 @@
+"""An update of a learning model: trained, held against the version that answers, and let in or not.
+
+Inside the change protocol that the college approved it answers at once; beyond it, it waits.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from guarantee.bodies import Learned, ModelRegistered
+from guarantee.card import ChangeProtocol
+from guarantee.home import Home
+from guarantee.ledger import Ledger
+from guarantee.protocol import ROLES
+from guarantee.pseudonyms import Actor
+from guarantee.records import RecordType
+from guarantee.refusals import RoleRefused
+from guarantee.reuse import Outcome, reusable
+from guarantee.situations import Verdict
+from guarantee.updates import beyond
+from guarantee.versions import (
+    RegisteredVersion,
+    charter_of,
+    history,
+    record_update,
+    registered_version,
+    standing,
+    versions_of,
+)
+from models import learning, registry, splits
+from models.cohorts import Cohort
+from models.learning import Origin, TrainingSet
+from models.promotion import promote_version, propose_version, record_registration
+from models.training import Progress
+from monitoring.errors import MonitoringError
+from monitoring.evolution import Cases, Evolution, compare
+from monitoring.window import KINDS
+
+
+class TooFewOutcomes(MonitoringError):
+    """There is too little to learn from yet; the message says how much, and how much is needed."""
+
+
+class NothingToUpdate(MonitoringError):
+    """No version of the model is promoted; there is none to go on from."""
+
+
+class RolledBack(MonitoringError):
+    """The version of these cases answered before, and somebody took it back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Updated:
+    """What became of an update.
+
+    Attributes:
+        version: The new one.
+        learned: From what it learned, and how it differs from the version before.
+        kept_out: Confirmed outcomes that may not be learned from.
+        unknown: Confirmed outcomes of labels that the card has not, or not yet.
+        reasons: Which bounds it does not keep: it waits for the college; none: it answers.
+        locked, window: The comparison; none where this very update was made before.
+    """
+
+    version: str
+    learned: Learned
+    kept_out: int
+    unknown: int
+    reasons: tuple[str, ...] = ()
+    locked: Evolution | None = None
+    window: Evolution | None = None
+
+
+def update(
+    ledger: Ledger,
+    home: Home,
+    actor: Actor,
+    *,
+    name: str,
+    cohort: Callable[[], Cohort],
+    progress: Progress | None = None,
+) -> Updated:
+    """Train a learning model on what was confirmed since, and let it answer where it may.
+
+    1. The outcomes that may be learned from; the latest of them are the window.
+    2. The set to train on; where a version was made of it before, that one is gone on with.
+    3. Train, and compare with the version that answers.
+    4. Register.  5. Inside the protocol: approve, promote.
+    What was cut short, a second call completes; a call with nothing new records nothing.
+
+    Args:
+        cohort: What the first version was trained on; asked for once it is needed.
+
+    Raises:
+        UnknownModel: The log knows no such model.
+        NothingToUpdate: No version of it is promoted.
+        DoesNotLearn: The version that answers is fixed.
+        TooFewOutcomes: The protocol asks for more new cases.
+        RolledBack: Of these very cases a version was made, and rolled back.
+        OtherCohort: The cohort is another one than the first version's.
+        RoleRefused: The actor may not append such records; nothing was recorded.
+    """
+    if actor.role not in ROLES[RecordType.MODEL_UPDATED]:
+        raise RoleRefused(f"updates are not for the role {actor.role}")
+    serving = standing(ledger, name).serving
+    if serving is None:
+        raise NothingToUpdate(f"no version of {name} is promoted: there is none to go on from")
+    protocol = learning.check_learns(serving)
+    first = learning.first_of(ledger, name, serving.version)
+    charter = ledger.find(charter_of(ledger, name, serving.version))
+    approved = ledger.open_as(charter, ModelRegistered).card
+    # 1.
+    found = reusable(ledger, name, learning.relatives(ledger, first))
+    given, window = _parted(found.outcomes, protocol)
+    card = learning.widened(serving.card, approved, given)
+    known = {label.id for label in card.labels}
+    outcomes = [one for one in given if one.label in known]
+    new = _new(outcomes, serving)
+    if new < protocol.least_new_cases or not window:
+        raise TooFewOutcomes(
+            f"{new} new cases beside a window of {len(window)}; the change protocol asks for "
+            f"{protocol.least_new_cases} beside a window of {protocol.window_cases}"
+        )
+    # 2.
+    origin = learning.origin(home, first, cohort())
+    chosen = learning.training_set(origin, outcomes)
+    made = _made(ledger, serving, chosen)
+    evolutions: tuple[Evolution, Evolution] | None = None
+    if made is None:
+        # 3.
+        training = learning.retrain(card, origin, chosen, progress)
+        before = learning.fetched(home, serving)
+        evolutions = (
+            compare(before, training.bundle, _locked(origin)),
+            compare(before, training.bundle, _window(window)),
+        )
+        figures = Learned(
+            base=serving.version,
+            cases=chosen.learned,
+            new_cases=new,
+            cases_sha256=chosen.sha256,
+            up_to=window[0].confirmed,
+            locked=evolutions[0].difference,
+            window=evolutions[1].difference,
+        )
+        # 4.
+        registered = registry.register(home, registry.log(home, training))
+        record_registration(
+            home, ledger, actor, name=name, version=registered.version, learned=figures
+        )
+        made = registered_version(ledger, name, registered.version)
+    learned = made.learned
+    if learned is None:  # `_made` and step 4 know none without.
+        raise NothingToUpdate(f"version {made.version} of {name} is no update")
+    # 5.
+    reasons = beyond(protocol, learned)
+    _let_in(ledger, home, actor, made, inside=not reasons)
+    return Updated(
+        version=made.version,
+        learned=learned,
+        kept_out=found.kept_out,
+        unknown=len(given) - len(outcomes),
+        reasons=reasons,
+        locked=evolutions[0] if evolutions else None,
+        window=evolutions[1] if evolutions else None,
+    )
+
+
+def _parted(
+    outcomes: Sequence[Outcome], protocol: ChangeProtocol
+) -> tuple[Sequence[Outcome], Sequence[Outcome]]:
+    """Those to learn from, and the window behind them."""
+    start = max(0, len(outcomes) - protocol.window_cases)
+    return outcomes[:start], outcomes[start:]
+
+
+def _new(outcomes: Sequence[Outcome], serving: RegisteredVersion) -> int:
+    """How many of these the version that answers had not learned from."""
+    since = 0 if serving.learned is None else serving.learned.up_to
+    return sum(one.confirmed >= since for one in outcomes)
+
+
+def _made(
+    ledger: Ledger, serving: RegisteredVersion, chosen: TrainingSet
+) -> RegisteredVersion | None:
+    """The version that was made of this set before, in the place of the one that answers.
+
+    Raises:
+        RolledBack: It answered, and does no more.
+    """
+    for version in versions_of(ledger, serving.name):
+        learned = version.learned
+        if learned is None or learned.base != serving.version:
+            continue
+        if learned.cases_sha256 == chosen.sha256:
+            if version.version in {reign.promoted for reign in history(ledger, serving.name)}:
+                raise RolledBack(
+                    f"version {version.version} learned from these very cases and was rolled "
+                    "back: an update needs others"
+                )
+            return version
+    return None
+
+
+def _let_in(
+    ledger: Ledger, home: Home, actor: Actor, version: RegisteredVersion, *, inside: bool
+) -> None:
+    """Approve and promote what keeps inside the protocol; propose what does not."""
+    name, number = version.name, version.version
+    if not inside:
+        if version.verdict is Verdict.OPEN:
+            propose_version(home, ledger, name=name, version=number)
+        return
+    if version.verdict is Verdict.OPEN:
+        record_update(ledger, actor, name=name, version=number)
+    promote_version(home, ledger, actor, name=name, version=number)
+
+
+def _locked(origin: Origin) -> Cases:
+    rows = origin.parts.held_out
+    return Cases(
+        profiles=origin.cohort.profiles[rows],
+        labels=tuple(origin.cohort.labels[row] for row in rows),
+        groups={
+            trait: [words[row] for row in rows]
+            for trait, words in splits.traits_of(origin.cohort).items()
+        },
+    )
+
+
+def _window(outcomes: Sequence[Outcome]) -> Cases:
+    return Cases(
+        profiles=learning.profiles_of(outcomes),
+        labels=tuple(one.label for one in outcomes),
+        groups={kind: [getattr(one.context, kind) or "" for one in outcomes] for kind in KINDS},
+    )
