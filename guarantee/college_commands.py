@@ -337,6 +337,11 @@ def status(
         deferred.add_row(deferral.information, _day(deferral.since), ", ".join(deferral.models))
     for table in (seats, waiting, announced, deferred):
         out.print(table)
+    for version in present.open_versions:
+        for reason in version.beyond:
+            typer.echo(
+                f"{version.name} {version.version}, an update beyond its change protocol: {reason}"
+            )
     if present.founded is not None:
         typer.echo(present.founded)
     for seat in present.members:

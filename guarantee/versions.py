@@ -26,7 +26,7 @@ from guarantee.records import RecordType
 from guarantee.refusals import NotApproved, NotServing, Suspended, UnknownModel
 from guarantee.signing_keys import signed
 from guarantee.situations import Model, Standing, Verdict, Version, version_key
-from guarantee.updates import contradiction
+from guarantee.updates import beyond, contradiction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +52,12 @@ class RegisteredVersion:
     missing: tuple[str, ...]
     registered_at: int
     learned: Learned | None = None
+
+    @property
+    def beyond(self) -> tuple[str, ...]:
+        """Of an update, each bound of its card's change protocol that it does not keep."""
+        protocol = self.card.change_protocol
+        return beyond(protocol, self.learned) if protocol and self.learned else ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -101,6 +101,9 @@ class OpenVersion(Given):
     name: str
     version: str
     missing_votes: tuple[str, ...]
+    beyond: tuple[str, ...] = Field(
+        description="Of an update, the bounds of the change protocol that it does not keep"
+    )
 
 
 class DrawGiven(Given):

@@ -148,7 +148,12 @@ def show_college(house: TheHouse) -> CollegeGiven:
         empty_seats=status.empty_seats,
         founded=status.founded,
         open_versions=tuple(
-            OpenVersion(name=one.name, version=one.version, missing_votes=one.missing)
+            OpenVersion(
+                name=one.name,
+                version=one.version,
+                missing_votes=one.missing,
+                beyond=one.beyond,
+            )
             for one in status.open_versions
         ),
         draws=tuple(
