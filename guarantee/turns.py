@@ -33,7 +33,7 @@ class _Call(Generic[T]):
     """
 
     items: list[T]
-    works: bool
+    works: bool = False
     turn: threading.Lock = field(default_factory=_held)
 
 
@@ -54,8 +54,8 @@ class Turns(Generic[T]):
         self._at_work: list[_Call[T]] = []
         self._taken = False
         self._ended = False
-        self._items = 0
         self._expected = 1
+        self._began = 0.0
         self._patience_seconds = 0.0
 
     def serve(self, items: list[T]) -> None:
@@ -64,16 +64,16 @@ class Turns(Generic[T]):
         Raises:
             TurnsEnded: They were not.
         """
-        with self._changed:
-            if self._ended:
-                raise TurnsEnded
-            call = _Call(items, works=not self._taken)
-            self._taken = True
-            self._waiting.append(call)
-            self._items += len(items)
-            if not call.works and self._items >= self._expected:
-                self._changed.notify_all()
+        call = _Call(items)
         try:
+            with self._changed:
+                if self._ended:
+                    raise TurnsEnded
+                self._waiting.append(call)
+                call.works = not self._taken
+                self._taken = True
+                if not call.works and self._items_waiting() >= self._expected:
+                    self._changed.notify_all()
             if not call.works:
                 call.turn.acquire()
             if call.works:
@@ -84,6 +84,9 @@ class Turns(Generic[T]):
             if call.works or call in self._waiting:
                 self._leave(call)
 
+    def _items_waiting(self) -> int:
+        return sum(len(one.items) for one in self._waiting)
+
     def _await_others(self) -> None:
         """Those who were just served come back soon.
 
@@ -92,7 +95,7 @@ class Turns(Generic[T]):
         """
         began = time.perf_counter()
         with self._changed:
-            while self._items < self._expected:
+            while self._items_waiting() < self._expected:
                 left = began + self._patience_seconds - time.perf_counter()
                 if left <= 0 or not self._changed.wait(left):
                     return
@@ -104,7 +107,6 @@ class Turns(Generic[T]):
                 call = self._waiting.pop(0)
                 self._at_work.append(call)
                 group += call.items
-            self._items -= len(group)
         self._began = time.perf_counter()
         return group
 
@@ -112,12 +114,11 @@ class Turns(Generic[T]):
         with self._changed:
             if call in self._waiting:
                 self._waiting.remove(call)
-                self._items -= len(call.items)
             if not call.works:
                 return
             served, self._at_work = self._at_work, []
             if served:
-                self._expected = sum(len(one.items) for one in served) + self._items
+                self._expected = sum(len(one.items) for one in served) + self._items_waiting()
                 self._patience_seconds = (time.perf_counter() - self._began) / 2
             following = self._waiting[0] if self._waiting else None
             if following is None:

@@ -11,7 +11,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, select, update
 
 from guarantee import versions
 from guarantee.appending import Draft, LedgerClosed, Request
@@ -19,11 +19,11 @@ from guarantee.checkpoint import parse_proof, verify_proof
 from guarantee.home import Home
 from guarantee.identity import Role
 from guarantee.ledger import Ledger
-from guarantee.logged import LedgerUnavailable, UnknownRecord
+from guarantee.logged import LedgerUnavailable, Recorded, UnknownRecord
 from guarantee.merkle import leaf_hash, verify_consistency
 from guarantee.records import Header, RecordType
 from guarantee.refusals import AlreadyDone
-from guarantee.store import HEAD
+from guarantee.store import HEAD, KEYS
 from tests.guarantee.clinic import CARD, Clinic, check_ledger
 
 
@@ -199,6 +199,36 @@ def test_a_refused_record_leaves_the_rest_of_its_group_standing(clinic: Clinic) 
         thread.join()
     assert outcomes.count(AlreadyDone) == 5
     assert len(outcomes) == 12
+
+
+def test_a_key_that_was_altered_keeps_no_other_patient_s_records_out(clinic: Clinic) -> None:
+    sound, spoilt = clinic.inform(1), clinic.inform(2)
+    drafts = [_informed_again(clinic, one) for one in (sound, spoilt, sound)]
+    place = KEYS.c.id == drafts[1].sealed_for
+    with clinic.ledger.store.writing() as connection:
+        wrapped = connection.scalar(select(KEYS.c.wrapped).where(place))
+        connection.execute(update(KEYS).where(place).values(wrapped=bytes(60)))
+    size = clinic.ledger.head().size
+    # One group.
+    outcomes = clinic.ledger.record_all(drafts)
+    assert isinstance(next(outcomes), Recorded)
+    with pytest.raises(LedgerUnavailable, match="one of them was altered"):
+        next(outcomes)
+    assert clinic.ledger.head().size == size + 2
+    with clinic.ledger.store.writing() as connection:
+        connection.execute(update(KEYS).where(place).values(wrapped=wrapped))
+
+
+def _informed_again(clinic: Clinic, information: str) -> Draft:
+    recorded = clinic.ledger.find(information)
+    return Draft(
+        type=RecordType.PATIENT_INFORMED,
+        actor=clinic.clinician,
+        outcome="informed",
+        body=clinic.ledger.open_body(recorded),
+        sealed_for=clinic.ledger.sealed_for(information),
+        models=recorded.header.models,
+    )
 
 
 def test_one_idempotency_key_asked_at_once_by_many_records_once(clinic: Clinic) -> None:

@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
 
 import pytest
 
@@ -93,6 +94,36 @@ def test_after_an_interruption_the_others_go_on() -> None:
             other.result(PATIENCE_SECONDS)
     turns.serve(["last"])
     assert sorted(item for group in work.groups for item in group) == ["a", "b", "first", "last"]
+
+
+class Interrupting(threading.Condition):
+    """Interrupts whoever has just left it, once, as a signal may."""
+
+    interrupts = True
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        if self.interrupts:
+            self.interrupts = False
+            raise KeyboardInterrupt
+
+
+def test_one_who_is_interrupted_when_they_come_keeps_nobody_waiting() -> None:
+    work = Work()
+    work.may_go_on.set()
+    turns = Turns(work, most=100)
+    turns._changed = Interrupting(threading.Lock())
+    with pytest.raises(KeyboardInterrupt):
+        turns.serve(["first"])
+    with ThreadPoolExecutor(2) as pool:
+        pool.submit(turns.serve, ["second"]).result(PATIENCE_SECONDS)
+        assert pool.submit(turns.end).result(PATIENCE_SECONDS)
+    assert work.groups == [["second"]]
 
 
 def test_the_end_waits_for_those_who_came_before_and_takes_nobody_after() -> None:
