@@ -160,6 +160,22 @@ def test_the_verifier_starts_on_the_base_dependencies_alone(base_only: Path) -> 
     assert "usage" in started.stdout.lower()
 
 
+@pytest.mark.parametrize(("export", "status"), [("untouched", 0), ("body_edited", 1)])
+def test_an_export_is_verified_on_the_base_dependencies_alone(
+    base_only: Path, export: str, status: int
+) -> None:
+    attacks = ROOT / "tests" / "vectors" / "exports"
+    arguments = (
+        "--export",
+        str(attacks / f"{export}.garant"),
+        "--since",
+        str(attacks / "kept.txt"),
+    )
+    key = (attacks / "key.txt").read_text().strip()
+    checked = run_on_the_base(base_only, "-m", "guarantee.verify", *arguments, "--key", key)
+    assert (checked.returncode, checked.stderr) == (status, "")
+
+
 def test_what_answers_loads_neither_mlflow_nor_evidently(tmp_path: Path) -> None:
     # The import contract sees our own imports; this sees those of what we import, too.
     loaded = run(
