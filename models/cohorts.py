@@ -46,6 +46,8 @@ class Cohort:
         ages: (n,), in years; None where unknown.
         countries: (n,), in the cohort's own words.
         sample_types: (n,), such as `primary` or `metastatic`.
+        tissue: (m, n_features), profiles of normal tissue, if any: none is an answer or judged,
+            but a learner may mix them with the samples.
     """
 
     contract: FeatureContract
@@ -60,6 +62,7 @@ class Cohort:
     ages: tuple[float | None, ...] | None = None
     countries: tuple[str, ...] | None = None
     sample_types: tuple[str, ...] | None = None
+    tissue: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         if self.profiles.shape != (len(self.ids), len(self.contract.features)):
@@ -239,8 +242,8 @@ _TCGA_SAMPLE_TYPES: Final = {
 def tcga_mirna(folder: Path | None) -> Cohort:
     """Tumours of TCGA by their miRNA profiles: log2(reads per million + 1) of 680 stem-loops.
 
-    Adjacent normal tissue (sample type 11) is left out, and with it the study GBM, which has
-    nothing else; colon and rectum, one tumour type at the molecular level, are COADREAD.
+    Adjacent normal tissue (sample type 11) stands beside as `tissue`, and the study GBM has nothing
+    else; colon and rectum, one tumour type at the molecular level, are COADREAD.
 
     Args:
         folder: Holds `tcga_mirna.npz` and `tcga_mirna_samples.csv.gz`; None where not set.
@@ -257,6 +260,7 @@ def tcga_mirna(folder: Path | None) -> Cohort:
         profiles, features = stored["profiles"], [str(name) for name in stored["features"]]
     with gzip.open(folder / "tcga_mirna_samples.csv.gz", "rt", encoding="utf-8") as lines:
         samples = list(csv.DictReader(lines))
+    normal = [row for row, sample in enumerate(samples) if sample["sample_type"] == "11"]
     tumours = [row for row, sample in enumerate(samples) if sample["sample_type"] != "11"]
 
     def column(name: str) -> tuple[str, ...]:
@@ -283,6 +287,7 @@ def tcga_mirna(folder: Path | None) -> Cohort:
         ages=tuple(float(age) if age else None for age in column("age")),
         countries=column("country"),
         sample_types=tuple(_TCGA_SAMPLE_TYPES.get(code, code) for code in column("sample_type")),
+        tissue=profiles[normal].astype(np.float32),
     )
 
 
@@ -329,14 +334,17 @@ def read(path: Path, contract: FeatureContract | None = None) -> Cohort:
     if not ids:
         raise MalformedCohort(f"{path.name} has no row")
     _check_texts(texts, ages)
+    known: dict[str, Any] = {
+        _OPTIONAL[name]: tuple(column) for name, column in texts.items() if name in _OPTIONAL
+    }
     return Cohort(
         contract=contract,
         profiles=np.vstack(profiles),
-        labels=tuple(texts.pop("label")),
+        labels=tuple(texts["label"]),
         ids=tuple(ids),
-        patients=tuple(texts.pop("patient")) if "patient" in texts else None,
+        patients=tuple(texts["patient"]) if "patient" in texts else None,
         ages=None if ages is None else tuple(ages),
-        **{_OPTIONAL[name]: tuple(column) for name, column in texts.items()},
+        **known,
     )
 
 

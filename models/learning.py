@@ -224,5 +224,5 @@ def retrain(
     recipe = recipes.RECIPES.get(card.name)
     return train(
         given.cohort, card, origin.parameters, progress,
-        learn=None if recipe is None else recipe.learn, parts=given.parts,
+        learn=None if recipe is None else recipe.learn_from(given.cohort), parts=given.parts,
     )  # fmt: skip

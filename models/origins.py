@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -12,14 +13,16 @@ from numpy.typing import NDArray
 
 from models.boosted import Boosted
 from models.centroids import Centroids
+from models.cohorts import Cohort
 from models.composite import Always, Average, View
 from models.discriminant import Discriminant
 from models.gated import Gated, Likeness
-from models.laboratory import measured_elsewhere
+from models.laboratory import measured_elsewhere, mixed_with
 from models.linear import Linear
 from models.predictor import Predictor
 from models.representation import Filled, Matched, Ranks
-from models.training import Parameters, Progress, Rounds
+from models.training import Learn, Parameters, Progress, Rounds
+from models.tumour_origin import MIRNA_LABELS
 
 if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
@@ -40,32 +43,42 @@ PARAMETERS: Final = Parameters(
 # What experiments on hospitals left out and on made-up laboratories settled; see the card.
 _LEVELS, _DIGITS = 16, 2
 _FACTORS: Final = 100
-_STRENGTH, _STRENGTH_OF_RANKS, _STRENGTH_ELSEWHERE = 0.02, 1.0, 0.003
-_RARE, _RARE_OF_RANKS = 0.7, 0.3  # a class counts as its size to the power of 1 minus this
+_STRENGTH, _STRENGTH_MIXED, _STRENGTH_OF_RANKS, _STRENGTH_ELSEWHERE = 0.02, 0.015, 0.3, 0.003
+_RARE, _RARE_OF_RANKS = 0.7, 0.5  # a class counts as its size to the power of 1 minus this
 _SPREAD, _SPREAD_ELSEWHERE = 0.3, 1.2
 _SCALE_ELSEWHERE: Final = 1 / 3.5
 _COPIES: Final = 2
 _LABORATORIES: Final = 60
 _ABSENT: Final = -1.0  # below any matched value
 _FAR: Final = 0.985
-_HOPELESS: Final = 20.0
+_HOPELESS: Final = 30.0
 _MOST_MISSING, _HOPELESSLY_MISSING = 0.1, 0.85
 _FOLDS: Final = 3
-_SHARES_HERE: Final = (0.4, 0.4, 0.2)
-_SHARES_ELSEWHERE: Final = (0.35, 0.3, 0.35)
-_TEMPERATURE_ELSEWHERE: Final = 1.0
+_SHARES_HERE: Final = (0.12, 0.12, 0.26, 0.34, 0.16)
+_MOST_HOST, _SHARE_OF_NODES = 0.4, 0.35
+_LYMPHOID: Final = tuple(
+    place for place, label in enumerate(MIRNA_LABELS) if label.id in {"DLBC", "THYM"}
+)
+_SHARES_ELSEWHERE: Final = (0.135, 0.68, 0.185)
+_TEMPERATURE_ELSEWHERE: Final = 0.815
 _STILL: Final = 1e-3
 _NEVER: Final = -25.0  # the margin of a class that no training case has
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Members:
-    """What is fitted on one set of cases; all see matched columns."""
+    """What is fitted on one set of cases; all see matched columns.
+
+    Those that are mixed have seen tumours with some normal tissue in them, too, as a metastasis
+    has of the organ that it grows in.
+    """
 
     matched: Matched
     boosted: Boosted
+    boosted_mixed: Boosted
     linear: Linear
-    linear_of_ranks: View
+    linear_mixed: Linear
+    ranks_mixed: View
     boosted_elsewhere: View
     linear_elsewhere: Linear
     discriminant_elsewhere: Discriminant
@@ -77,7 +90,13 @@ class Members:
             representation=self.matched,
             seen_by=Gated(
                 here=Average(
-                    members=(self.boosted, self.linear, self.linear_of_ranks),
+                    members=(
+                        self.boosted,
+                        self.boosted_mixed,
+                        self.linear,
+                        self.linear_mixed,
+                        self.ranks_mixed,
+                    ),
                     gate=Always(each=_SHARES_HERE),
                 ),
                 elsewhere=Average(
@@ -94,6 +113,12 @@ class Members:
         )
 
 
+def learner(cohort: Cohort) -> Learn:
+    """The learner of a cohort, which mixes the cohort's normal tissue, if any, into tumours."""
+    hosts = cohort.tissue
+    return partial(learn, hosts=np.empty((0, 0), np.float32) if hosts is None else hosts)
+
+
 def learn(
     profiles: NDArray[np.float32],
     truth: NDArray[np.intp],
@@ -102,14 +127,21 @@ def learn(
     classes: int,
     parameters: Parameters,
     progress: Progress | None,
+    hosts: NDArray[np.float32],
 ) -> list[Predictor]:
-    """Predictors of miRNA profiles, log2(reads per million + 1), nothing missing; see `Learn`."""
-    counter = Rounds(len(runs) * (parameters.rounds + _rounds_elsewhere(parameters)), progress)
+    """Predictors of miRNA profiles, log2(reads per million + 1), nothing missing; see `Learn`.
+
+    Args:
+        hosts: (m, n_features), normal tissue in the same unit; may be empty.
+    """
+    rounds = 2 * parameters.rounds + _rounds_elsewhere(parameters)
+    counter = Rounds(len(runs) * rounds, progress)
 
     def one(rows: NDArray[np.intp]) -> Predictor:
         return fit(
-            profiles[rows], truth[rows], classes=classes, parameters=parameters, counter=counter
-        ).together()
+            profiles[rows], truth[rows], classes=classes, parameters=parameters,
+            counter=counter, hosts=hosts,
+        ).together()  # fmt: skip
 
     return _side_by_side(one, runs, parameters)
 
@@ -170,6 +202,7 @@ def fit(
     classes: int,
     parameters: Parameters,
     counter: Rounds,
+    hosts: NDArray[np.float32],
 ) -> Members:
     """Members of one set of cases, on one thread; arguments as for `learn`."""
     seed = parameters.seed
@@ -177,7 +210,9 @@ def fit(
         profiles, truth, classes=classes, parameters=parameters, counter=counter
     )
     columns = matched.columns(profiles)
-    centroids = Centroids.of(columns, truth, classes=classes, factors=_FACTORS)
+    mixed = matched.columns(
+        mixed_with(profiles, _hosts(profiles, truth, hosts), most=_MOST_HOST, seed=seed)
+    )
     away = [
         matched.columns(
             measured_elsewhere(profiles, laboratories=_LABORATORIES, seed=seed * _COPIES + copy)
@@ -185,16 +220,21 @@ def fit(
         for copy in range(_COPIES)
     ]
     usual = columns.mean(axis=0)
+    # In their own unit: what hardly varies, as scarce miRNAs do, is left to say little.
+    unit = np.full(columns.shape[1], np.median(columns.std(axis=0)))
+    centroids = Centroids.of(columns, truth, classes=classes, factors=_FACTORS)
     filled = Filled(value=_ABSENT)
+    both, twice = np.vstack([columns, mixed]), np.tile(truth, 2)
     return Members(
         matched=matched,
         boosted=boosted,
-        # In their own unit: what hardly varies, as scarce miRNAs do, is left to say little.
-        linear=_linear(
-            columns, truth, classes=classes, strength=_STRENGTH,
-            units=np.full(columns.shape[1], np.median(columns.std(axis=0))),
+        boosted_mixed=_boosted(
+            mixed, truth, classes=classes, settings=_settings(parameters),
+            rounds=parameters.rounds, counter=counter,
         ),
-        linear_of_ranks=_of_ranks(columns, truth, classes=classes),
+        linear=_linear(columns, truth, classes=classes, strength=_STRENGTH, units=unit),
+        linear_mixed=_linear(both, twice, classes=classes, strength=_STRENGTH_MIXED, units=unit),
+        ranks_mixed=_of_ranks(both, twice, classes=classes),
         boosted_elsewhere=View(
             representation=filled,
             seen_by=_boosted(
@@ -205,14 +245,29 @@ def fit(
         ),
         linear_elsewhere=_linear(
             np.vstack([columns, *(np.where(np.isnan(copy), usual, copy) for copy in away)]),
-            np.tile(truth, _COPIES + 1), classes=classes, strength=_STRENGTH_ELSEWHERE,
-            units=np.full(columns.shape[1], np.median(columns.std(axis=0))),
+            np.tile(truth, _COPIES + 1),
+            classes=classes, strength=_STRENGTH_ELSEWHERE, units=unit,
         ),
         discriminant_elsewhere=Discriminant(
             centroids=centroids, spread=_SPREAD_ELSEWHERE, scale=_SCALE_ELSEWHERE
         ),
         likeness=_likeness(columns, truth, centroids, classes=classes, seed=seed),
     )  # fmt: skip
+
+
+def _hosts(
+    profiles: NDArray[np.float32], truth: NDArray[np.intp], tissue: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Normal tissue, and for lymph nodes, of which there is none, tumours of lymphoid cells.
+
+    Where the cohort has neither, all its tumours.
+    """
+    nodes = profiles[np.isin(truth, _LYMPHOID)]
+    if not len(nodes):
+        return tissue if len(tissue) else profiles
+    wanted = int(len(tissue) * _SHARE_OF_NODES / (1 - _SHARE_OF_NODES))
+    repeated = nodes[np.arange(max(wanted, len(nodes))) % len(nodes)]
+    return np.vstack([tissue, repeated]) if len(tissue) else repeated
 
 
 def _of_ranks(columns: NDArray[np.float32], truth: NDArray[np.intp], *, classes: int) -> View:

@@ -25,6 +25,7 @@ class Recipe:
 
     Attributes:
         learn: None for XGBoost.
+        learner: What makes `learn` of the cohort, where that is not the same for all.
         trained_at: The one hospital to learn from, the others to judge by; None for all.
     """
 
@@ -32,6 +33,7 @@ class Recipe:
     source: str
     parameters: Parameters
     learn: Learn | None = None
+    learner: Callable[[Cohort], Learn] | None = None
     trained_at: str | None = None
 
     def train(self, cohort: Cohort, parameters: Parameters, progress: Progress | None) -> Training:
@@ -44,8 +46,13 @@ class Recipe:
                 cohort.take(np.flatnonzero(~here)) if not here.all() else None,
             )
         return train(
-            cohort, self.card(), parameters, progress, learn=self.learn, elsewhere=elsewhere
-        )
+            cohort, self.card(), parameters, progress,
+            learn=self.learn_from(cohort), elsewhere=elsewhere,
+        )  # fmt: skip
+
+    def learn_from(self, cohort: Cohort) -> Learn | None:
+        """How to learn from this cohort; None for XGBoost."""
+        return self.learn if self.learner is None else self.learner(cohort)
 
     def cohort(self, home: Home, folder: Path | None = None) -> Cohort:
         """The recipe's cohort; arguments and errors as for `named_cohort`."""
@@ -78,7 +85,7 @@ RECIPES: Final[Mapping[str, Recipe]] = {
         card=tumour_origin.mirna_card,
         source="tcga-mirna",
         parameters=origins.PARAMETERS,
-        learn=origins.learn,
+        learner=origins.learner,
     ),
     # Beside the one that wins, to compare with.
     "tumour-origin-xgboost": Recipe(

@@ -229,39 +229,74 @@ def mirna_card() -> Card:
             "plausible, beside clinical examination, imaging and pathology.",
         ),
         population=Text(
-            fr="Tumeurs de l’adulte, congelées, prélevées avant traitement pour la plupart, de "
+            fr="Tumeurs de l’adulte, congelées, prélevées avant traitement pour la plupart : les "
             "8 905 prélèvements du programme TCGA, reçus de 2010 à 2014 d’hôpitaux nord-américains "
-            "surtout.",
-            en="Tumours of adults, frozen, most taken before treatment: 8,905 samples of the TCGA "
-            "programme, received from 2010 to 2014, mostly from North American hospitals.",
+            "surtout et séquencés par un seul laboratoire.",
+            en="Tumours of adults, frozen, most taken before treatment: the 8,905 samples of the "
+            "TCGA programme, received from 2010 to 2014, mostly from North American hospitals, and "
+            "sequenced by one laboratory.",
         ),
         not_for=Text(
-            fr="Décider seul d’un traitement ; les métastases, sur lesquelles le "
-            "modèle n’a pas été évalué ; le tissu sain et les tumeurs bénignes ; les "
-            "glioblastomes et les autres origines absentes de la liste ; les prélèvements fixés "
-            "au formol ; les comptes de lectures qui ne sont pas en log2(lectures par million "
-            "+ 1).",
-            en="Deciding on a treatment alone; metastases, on which the model was not evaluated; "
-            "normal tissue and benign tumours; glioblastomas and other origins outside the "
-            "list; formalin-fixed samples; read counts that are not log2(reads per million + "
-            "1).",
+            fr="Décider seul d’un traitement ; le tissu sain et les tumeurs bénignes, qui "
+            "reçoivent le nom d’une tumeur comme les autres ; les glioblastomes et les autres "
+            "origines absentes de la liste. Ni métastases ni prélèvements fixés au formol n’ont "
+            "pu être "
+            "évalués.",
+            en="Deciding on a treatment alone; normal tissue and benign tumours, which get the "
+            "name of a tumour like any other; glioblastomas and other origins outside the list. "
+            "Neither metastases nor formalin-fixed samples could be evaluated.",
         ),
         provenance=Text(
-            fr="TCGA, état du 1er novembre 2015 : 680 précurseurs de microARN que deux versions "
-            "de miRBase ont en commun. Côlon et rectum, une même entité moléculaire, sont réunis.",
+            fr="TCGA, état du 1er novembre 2015 : 680 précurseurs de microARN que deux versions de "
+            "miRBase ont en commun. Côlon et rectum, une même entité moléculaire, sont réunis. "
+            "Chaque profil est lu par ses rangs, ramenés à l’échelle de TCGA : lectures par "
+            "million, leur logarithme et comptes bruts donnent la même réponse. Pour les profils "
+            "semblables à TCGA, moyenne des marges de deux modèles d’arbres (XGBoost) et de trois "
+            "modèles linéaires ; trois des cinq ont appris aussi de tumeurs mêlées de tissu sain "
+            "(598 prélèvements) ou lymphoïde, jusqu’à deux cinquièmes, faute de métastases. Pour "
+            "les autres, moyenne de trois modèles appris de soixante laboratoires fictifs par "
+            "copie. Essayés et laissés : logarithmes réduits, logarithmes centrés, rangs seuls, "
+            "effets d’hôpital ôtés ou ajoutés, charnières par mesure, arbres sur le reste d’un "
+            "modèle linéaire, arbres plus nombreux, tumeurs mêlées entre elles.",
             en="TCGA, as of 1 November 2015: 680 microRNA stem-loops that two releases of miRBase "
-            "share. Colon and rectum, one molecular entity, are merged.",
+            "share. Colon and rectum, one molecular entity, are merged. Each profile is read by "
+            "its ranks, put on TCGA's scale: reads per million, their logarithm and raw counts get "
+            "the same answer. For profiles like TCGA's, the mean of the margins of two models of "
+            "trees (XGBoost) and three linear ones; three of the five learned also from tumours "
+            "mixed with normal tissue (598 samples) or lymphoid tumours, up to two fifths, for "
+            "want of metastases. For the others, the mean of three models of which two learned "
+            "from sixty made-up laboratories a copy. Tried and left: standardised logarithms, "
+            "centred logarithms, ranks alone, effects of hospitals taken out or added, hinges by "
+            "feature, trees on what a linear model leaves, more trees, tumours mixed with each "
+            "other.",
         ),
         limits=Text(
-            fr="Les chiffres viennent de patients tenus à part, mais d’hôpitaux que le modèle a "
-            "vus : dans un autre hôpital ou un autre laboratoire, il se trompera plus souvent. "
-            "Moins de cinquante-cinq cas de cholangiocarcinome, de lymphome, de carcinosarcome "
-            "de l’utérus et de mélanome de l’uvée. Une origine absente de la liste recevra quand "
-            "même une réponse de la liste.",
-            en="The figures come from patients kept apart, but from hospitals that the model has "
-            "seen: in another hospital or laboratory it will be wrong more often. Fewer than "
-            "fifty-five cases of cholangiocarcinoma, lymphoma, uterine carcinosarcoma and uveal "
-            "melanoma. An origin outside the list still gets an answer from the list.",
+            fr="Dans des hôpitaux laissés hors de l’apprentissage (8 717 tumeurs), 95,9 % de "
+            "réponses justes (intervalle à 95 % : 95,5 à 96,3 %), 93,9 % en moyenne des origines "
+            "; les ensembles à 90 % tiennent la vérité dans 96 % des cas pour 1,02 origine en "
+            "moyenne ; 1,5 % des profils signalés comme dissemblables. Sur des tumeurs plus "
+            "tardives que toutes celles apprises, 91,7 %. Dans 320 laboratoires fictifs : 91 % "
+            "pour "
+            "une confiance moyenne de 90 %, 97 % des profils signalés ; un vrai laboratoire peut "
+            "différer davantage. Tumeurs mêlées de 15 % ou 30 % d’un autre tissu : mélanomes 98 et "
+            "96 %, autres 95 et 89 %, tissu sain qui avait servi à l’apprentissage. Œsophage "
+            "et estomac, deux poumons, deux reins, foie et voies biliaires se confondent. "
+            "Moins de cinquante-cinq cas de cholangiocarcinome, de lymphome, de carcinosarcome de "
+            "l’utérus et de mélanome de l’uvée ; les leucémies viennent d’un seul hôpital. Une "
+            "origine absente de la liste reçoit une réponse de la liste, le plus souvent sans être "
+            "signalée.",
+            en="In hospitals left out of training (8,717 tumours), 95.9 % are named right (95 % "
+            "interval 95.5 to 96.3 %), 93.9 % as the mean over origins; 90 % sets hold the truth "
+            "in 96 % of cases with 1.02 origins on average; 1.5 % of profiles are flagged as "
+            "unlike. Of tumours later than all those learned from, 91.7 %. In 320 made-up "
+            "laboratories: "
+            "91 % at a mean confidence of 90 %, 97 % of profiles flagged; a real laboratory may "
+            "differ more. Tumours with 15 or 30 % of another tissue mixed in: melanomas 98 and "
+            "96 %, others 95 and 89 %, with normal tissue that had served in training. Oesophagus "
+            "and stomach, the two of the lung, those of the kidney, liver and bile ducts are "
+            "taken for each other. Fewer than fifty-five cases of cholangiocarcinoma, lymphoma, "
+            "uterine carcinosarcoma and uveal melanoma; all leukaemias come from one hospital. An "
+            "origin outside the list gets an answer from the list, mostly without being flagged.",
         ),
         kind=Kind.FIXED,
         reliance=Reliance.AIDED,

@@ -24,7 +24,7 @@ from guarantee.ledger import Ledger
 from guarantee.refusals import AlreadyDone
 from guarantee.succession import HomeInUse, succeeding
 from guarantee.verify import verify_home
-from models import recipes, registry
+from models import committed, recipes, registry
 from models.cohorts import Cohort
 from models.promotion import promote_version, record_registration
 from models.training import train
@@ -186,6 +186,12 @@ def run(home: Home, teller: Teller, *, keep: bool) -> Outcome:
             home, ledger, ledger.people.actor(scientist), name=MODEL, version=registration.version
         )
         teller.say(f"registered in MLflow and in the ledger as version {registration.version}")
+        for name in committed.names():
+            found = registry.register(home, registry.run_to_register(home, name))
+            record_registration(
+                home, ledger, ledger.people.actor(scientist), name=name, version=found.version
+            )
+            teller.say(f"{name}, which comes with Garant, is registered beside it")
         # 2.
         teller.step("The college of human guarantee votes on it")
         for profession, words in _SEATS.items():

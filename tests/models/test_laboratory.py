@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from models.laboratory import Laboratory, measured_elsewhere
+from models.laboratory import Laboratory, measured_elsewhere, mixed_with
 
 USUAL = np.linspace(0, 14, 60, dtype=np.float32)
 PROFILES = np.tile(USUAL, (40, 1))
@@ -37,3 +37,14 @@ def test_the_same_seed_makes_the_same_profiles() -> None:
     assert not np.array_equal(
         first, measured_elsewhere(PROFILES, laboratories=5, seed=2), equal_nan=True
     )
+
+
+def test_reads_of_a_host_take_the_place_of_the_tumours_own() -> None:
+    host = np.zeros((1, len(USUAL)), dtype=np.float32)
+    mixed = mixed_with(PROFILES, host, most=0.4, seed=0)
+    kept = (np.exp2(mixed) - 1)[:, 1:] / (np.exp2(PROFILES) - 1)[:, 1:]
+    assert 0.6 <= kept.min() < 0.7
+    assert 0.95 < kept.max() <= 1
+    # One share a sample, whatever the feature.
+    np.testing.assert_allclose(kept, np.tile(kept[:, :1], (1, kept.shape[1])), rtol=2e-3)
+    np.testing.assert_allclose(mixed_with(PROFILES, PROFILES[:1], most=1, seed=0), PROFILES)
