@@ -503,7 +503,10 @@ def score(
     target: Annotated[Path, typer.Option("--output", help="CSV or Parquet.")],
     token: TokenOption,
     version: Annotated[
-        str | None, typer.Option(help="A version to evaluate; the one that answers by default.")
+        str | None,
+        typer.Option(
+            help="A version to evaluate; by default the promoted one, or else the latest."
+        ),
     ] = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
@@ -560,17 +563,24 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _evaluated(home: Home, ledger: Ledger, name: str, version: str | None) -> "ServedModel":
-    """The version that answers, from the shelf, or the one named, from the registry."""
+    """The version promoted last, from the shelf; else the latest, or the one named, from MLflow.
+
+    An evaluation comes before the votes, and may be what a suspension is resolved with.
+    """
     import tempfile
 
     from models import bundle, registry, shelf
     from models.registry import Registration
 
-    if version is None:
-        serving = versions.standing(ledger, name).check_serving()
+    serving = versions.standing(ledger, name).serving
+    if version is None and serving is not None:
         return shelf.load(home, name=name, version=serving.version, digest=serving.digest)
-    logged = versions.registered_version(ledger, name, version)
-    found = Registration(name=name, version=version, digest=logged.digest, run_id=logged.run)
+    logged = (
+        versions.versions_of(ledger, name)[-1]
+        if version is None
+        else versions.registered_version(ledger, name, version)
+    )
+    found = Registration(name=name, version=logged.version, digest=logged.digest, run_id=logged.run)
     with tempfile.TemporaryDirectory() as scratch:
         folder = registry.fetch(home, found, Path(scratch))
-        return bundle.load(folder, name=name, version=version, digest=logged.digest)
+        return bundle.load(folder, name=name, version=logged.version, digest=logged.digest)

@@ -102,6 +102,10 @@ def test_a_model_of_ones_own_is_trained_on_a_file_and_registered(
         house, "register", "own-model", "--token", "data_scientist"
     )
     assert "own-model" in said(house, "list")
+    # An evaluation comes before the votes.
+    answers = tmp_path / "answers.csv"
+    score = ["score", "own-model", "--input", str(data), "--output", str(answers)]
+    assert "own-model 1, not for care" in said(house, *score, "--token", "data_scientist")
     shown = said(house, "show", "own-model", "--lang", "fr")
     assert "Recherche" in shown
     assert "mots" in shown
@@ -153,6 +157,11 @@ def test_a_version_is_proposed_promoted_suspended_resumed_and_its_history_told(
     assert "yes" in said(house, "list")
     said(house, "suspend", NAME, "--reason", "drift", "--token", "monitor")
     assert "suspended" in said(house, "list")
+    # What is stopped is evaluated to find out whether it may go on.
+    profile, answers = tmp_path / "profile.csv", tmp_path / "answers.csv"
+    profile.write_text("id,gene 0\na,8\n")
+    score = ["score", NAME, "--input", str(profile), "--output", str(answers)]
+    assert "not for care" in said(house, *score, "--token", "data_scientist")
     assert run(house, "resume", NAME, "--reason", "ok", "--token", "monitor").exit_code == 1
     said(house, "resume", NAME, "--reason", "checked", "--token", "college")
     shown = said(house, "history", NAME)
@@ -179,7 +188,7 @@ def test_a_version_is_proposed_promoted_suspended_resumed_and_its_history_told(
     assert "no such feature: study, hsa-mir-7.\n" in shown
     assert len(target.read_text().splitlines()) == 3
     with Ledger.open(house) as ledger:
-        (record,) = ledger.latest(RecordType.COHORT_SCORED, model=NAME, count=10)
+        record = ledger.latest(RecordType.COHORT_SCORED, model=NAME, count=1)[0]
         assert record.header.model_version == "1"
     target.unlink()
     assert run(house, *score, "--token", "clinician").exit_code == 1
