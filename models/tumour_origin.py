@@ -254,10 +254,10 @@ def mirna_card() -> Card:
             "semblables à TCGA, moyenne des marges de deux modèles d’arbres (XGBoost) et de trois "
             "modèles linéaires ; trois des cinq ont appris aussi de tumeurs mêlées de tissu sain "
             "(598 prélèvements) ou lymphoïde, jusqu’à deux cinquièmes, faute de métastases. Pour "
-            "les autres, moyenne de trois modèles appris de soixante laboratoires fictifs par "
-            "copie. Essayés et laissés : logarithmes réduits, logarithmes centrés, rangs seuls, "
-            "effets d’hôpital ôtés ou ajoutés, charnières par mesure, arbres sur le reste d’un "
-            "modèle linéaire, arbres plus nombreux, tumeurs mêlées entre elles.",
+            "les autres, moyenne de trois modèles dont deux ont appris de soixante laboratoires "
+            "fictifs par copie. Essayés et laissés : logarithmes réduits, logarithmes centrés, "
+            "rangs seuls, effets d’hôpital ôtés ou ajoutés, charnières par mesure, arbres sur le "
+            "reste d’un modèle linéaire, arbres plus nombreux, tumeurs mêlées entre elles.",
             en="TCGA, as of 1 November 2015: 680 microRNA stem-loops that two releases of miRBase "
             "share. Colon and rectum, one molecular entity, are merged. Each profile is read by "
             "its ranks, put on TCGA's scale: reads per million, their logarithm and raw counts get "
@@ -338,6 +338,19 @@ def mirna_boosted_card() -> Card:
                 f"{card.not_for.fr}",
                 en=f"Serving in place of “tumour-origin”, to which it is compared. "
                 f"{card.not_for.en}",
+            ),
+            "provenance": Text(
+                fr="TCGA, état du 1er novembre 2015 : 680 précurseurs de microARN que deux "
+                "versions de miRBase ont en commun. Côlon et rectum, une même entité "
+                "moléculaire, sont réunis. Chaque profil est lu par ses rangs, ramenés à "
+                "l’échelle de TCGA : lectures par million, leur logarithme et comptes bruts "
+                "donnent la même réponse. Un seul modèle d’arbres (XGBoost), l’un des cinq que "
+                "« tumour-origin » réunit pour les profils semblables à TCGA.",
+                en="TCGA, as of 1 November 2015: 680 microRNA stem-loops that two releases of "
+                "miRBase share. Colon and rectum, one molecular entity, are merged. Each "
+                "profile is read by its ranks, put on TCGA's scale: reads per million, their "
+                "logarithm and raw counts get the same answer. One model of trees (XGBoost), "
+                "one of the five that “tumour-origin” joins for profiles like TCGA's.",
             ),
             "limits": Text(
                 fr="Arbres de XGBoost sur les rangs de chaque profil, appris à un seul "
