@@ -536,8 +536,8 @@ def score(
         except OSError as cause:
             raise UnwritableOutput(f"{target} cannot be written: {cause.strerror}") from cause
     typer.echo(
-        f"Record {recorded.id}: {scored.cases} profiles scored with {name} {model.version}, "
-        "not for care.",
+        f"Record {recorded.id}: {scored.cases} profile{'s' if scored.cases != 1 else ''} scored "
+        f"with {name} {model.version}, not for care.",
     )
     if scored.missing:
         absent = [name for name, rows in scored.missing.items() if rows == scored.cases]
