@@ -119,6 +119,7 @@ def test_what_no_tumour_looks_like_is_flagged_and_too_little_is_not_answered(
         answer = origin.answer(profile(origin, nonsense))
         assert Flag.OUT_OF_DISTRIBUTION in answer.flags
         assert answer.label in origin.labels
+        assert answer.abstention is Abstention.OUT_OF_DISTRIBUTION
     few = np.where(np.arange(len(typical[3])) < 60, typical[3], np.nan).astype(np.float32)
     answer = origin.answer(profile(origin, few))
     assert answer.abstention is Abstention.TOO_FEW_FEATURES
