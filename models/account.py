@@ -108,6 +108,7 @@ def account(
     probability: float,
     language: Language,
     count: int,
+    rescaled: bool = False,
 ) -> Account:
     """Tell why.
 
@@ -120,6 +121,7 @@ def account(
         temperature: What calibration divides log-odds by.
         probability: Of the label, calibrated.
         count: Most reasons told on each side.
+        rescaled: Whether `values` are not as they were sent, but on the training cases' scale.
     """
     teller = _Teller(
         language=language, label=label, other=other, temperature=temperature, reference=reference
@@ -155,10 +157,18 @@ def account(
         rest=rest if untold else 0.0,
         opening=teller.opening(probability),
         remainder=teller.remainder(untold, rest) if untold else "",
-        caution=_CAUTION.in_language(language),
+        caution=" ".join(
+            text.in_language(language) for text in ((_RESCALED,) if rescaled else ()) + (_CAUTION,)
+        ),
     )
 
 
+_RESCALED: Final = Text(
+    fr="Les valeurs ont été envoyées sur une autre échelle ; elles sont ici sur celle des cas "
+    "d’apprentissage, d’après leur rang, comme le modèle les lit.",
+    en="The values were sent on another scale; here they are on that of the training cases, by "
+    "their ranks, as the model reads them.",
+)
 _CAUTION: Final = Text(
     fr="Ces parts disent d’où vient le calcul du modèle ; ce ne sont pas des causes de la maladie.",
     en="These parts say where the model's computation comes from; they are no causes of disease.",
@@ -224,7 +234,9 @@ class _Teller:
             weight=weight,
             place=place,
             named=said,
-            sentence=_capital(f"{said}{self._standing(place)}. {direction} ({share})."),
+            # A name that is no word, as a gene's, keeps its letters.
+            sentence=f"{said if feature.words is None else _capital(said)}"
+            f"{self._standing(place)}. {direction} ({share}).",
         )
 
     def _direction(self, contribution: float) -> str:

@@ -146,6 +146,16 @@ StoredGate = Annotated[Always | ByMissing, Field(discriminator="kind")]
 _GATE: Final = TypeAdapter[StoredGate](StoredGate)
 
 
+def read_values(model: Predictor, profiles: NDArray[np.float32]) -> NDArray[np.float32] | None:
+    """Profiles, (n, n_features), as a model reads them that matches each to its reference.
+
+    In the reference's own unit; none of any other model.
+    """
+    if isinstance(model, View) and isinstance(model.representation, representation.Matched):
+        return model.representation.columns(profiles)
+    return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Average:
     """The weighted mean of members' margins, and of their contributions.

@@ -11,6 +11,7 @@ from guarantee.abstention import Abstention
 from guarantee.card import Card, Language
 from models import uncertainty, waterfall
 from models.account import Account, account
+from models.composite import read_values
 from models.contract import FeatureContract, Profile
 from models.explanation import (
     Attribution,
@@ -112,9 +113,16 @@ class Answer:
         sign[self._place(label)] += 1
         if rather_than is not None:
             sign[self._place(rather_than)] -= 1
+        # Another laboratory's values cannot be told beside the reference's; those read can.
+        read = (
+            read_values(self.model.predictor, self.profile.values[np.newaxis])
+            if self.profile.implausible
+            else None
+        )
         return account(
             features=self.model.contract.features,
-            values=self.profile.values,
+            values=self.profile.values if read is None else read[0],
+            rescaled=read is not None,
             contributions=sign @ self.contributions,
             base=float(sign @ self.bases),
             total=float(sign @ self.margins),

@@ -47,14 +47,19 @@ class Calibration(BaseModel):
 
         Of cases like those of calibration, `coverage` have their truth in the set: of each class
         with a threshold of its own, and of the others together. The thresholds come from folds,
-        which is close to, but not exactly, split conformal.
+        which is close to, but not exactly, split conformal. Where no class reaches its threshold,
+        the set is the most probable ones that reach `coverage` together: one class would claim
+        that the model knows.
 
         Args:
             probabilities: (n_classes,).
         """
         order = np.argsort(-probabilities, kind="stable")
         kept = order[(probabilities >= self._least)[order]]
-        return kept if len(kept) else order[:1]
+        if len(kept):
+            return kept
+        reached = np.cumsum(probabilities[order]) < self.coverage
+        return order[: int(reached.sum()) + 1]
 
     @cached_property
     def _least(self) -> NDArray[np.float64] | float:

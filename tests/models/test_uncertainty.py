@@ -101,3 +101,11 @@ def test_calibration_keeps_the_order_and_sums_to_one(
     kept = calibration.prediction_set(probabilities)
     assert kept[0] == probabilities.argmax()
     assert np.all(np.diff(probabilities[kept]) <= 0)
+
+
+def test_where_no_label_is_as_probable_as_its_own_cases_the_set_says_how_little_is_known() -> None:
+    calibration = Calibration(temperature=1, set_threshold=0.8, cases=1)
+    spread = np.array([0.05, 0.4, 0.3, 0.25])
+    assert calibration.prediction_set(spread).tolist() == [1, 2, 3]
+    assert calibration.prediction_set(np.full(10, 0.1)).tolist() == list(range(9))
+    assert calibration.prediction_set(np.array([0.1, 0.85, 0.05])).tolist() == [1]
