@@ -58,7 +58,8 @@ class Calibration(BaseModel):
         kept = order[(probabilities >= self._least)[order]]
         if len(kept):
             return kept
-        reached = np.cumsum(probabilities[order]) < self.coverage
+        # Sums of many probabilities fall short of it by rounding alone.
+        reached = np.cumsum(probabilities[order]) < self.coverage - 1e-9
         return order[: int(reached.sum()) + 1]
 
     @cached_property
