@@ -234,9 +234,7 @@ class _Teller:
             weight=weight,
             place=place,
             named=said,
-            # A name that is no word, as a gene's, keeps its letters.
-            sentence=f"{said if feature.words is None else _capital(said)}"
-            f"{self._standing(place)}. {direction} ({share}).",
+            sentence=f"{_started(name, said)}{self._standing(place)}. {direction} ({share}).",
         )
 
     def _direction(self, contribution: float) -> str:
@@ -313,6 +311,11 @@ class _Teller:
 
     def _in(self, fr: str, en: str) -> str:
         return fr if self.language is Language.FRENCH else en
+
+
+def _started(name: str, said: str) -> str:
+    """A sentence that begins with a name: what is no word, as hsa-mir-205, keeps its letters."""
+    return _capital(said) if name.replace(" ", "").isalpha() else said
 
 
 def _capital(sentence: str) -> str:

@@ -133,6 +133,7 @@ class Ward:
                         prediction_set=given.prediction_set,
                         flags=given.flags,
                         missing_features=given.profile.missing,
+                        abstention=given.abstention,
                     ),
                 ),
                 version=version,
