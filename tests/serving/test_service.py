@@ -315,16 +315,21 @@ def test_the_openapi_describes_every_call_of_the_contract(service: Service) -> N
             assert "Idempotency-Key" in names, path
 
 
-def test_figures_are_for_monitors_and_count_by_route(service: Service) -> None:
-    with service.client(None) as anonymous, service.client(Role.MONITOR) as monitor:
-        assert anonymous.get("/metrics").status_code == 401
-        route, figures = 'route="/v1/models/{name}"', ""
-        # A request is counted once it was answered, which its caller may know before.
-        for _ in range(100):
-            anonymous.get("/v1/models/secret-name-in-a-path")
-            if route in (figures := monitor.get("/metrics").text):
-                break
-            time.sleep(0.1)
+def test_figures_are_for_monitors_and_count_by_route(home: Home, tmp_path: Path) -> None:
+    # A service of its own: of two over one home, the later begins the counts anew.
+    service = start(home, tmp_path / "service.log", *GARANT_SERVE)
+    try:
+        with service.client(None) as anonymous, service.client(Role.MONITOR) as monitor:
+            assert anonymous.get("/metrics").status_code == 401
+            route, figures = 'route="/v1/models/{name}"', ""
+            # A request is counted once it was answered, which its caller may know before.
+            for _ in range(100):
+                anonymous.get("/v1/models/secret-name-in-a-path")
+                if route in (figures := monitor.get("/metrics").text):
+                    break
+                time.sleep(0.1)
+    finally:
+        stop(service)
     assert route in figures
     assert "secret-name" not in figures
     assert "bentoml" not in figures
