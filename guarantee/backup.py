@@ -115,11 +115,6 @@ def no_bar(_title: str) -> Iterator[Progress]:
     yield lambda _done, _all: None
 
 
-def today_utc() -> date:
-    """The day it is, in UTC."""
-    return datetime.now(UTC).date()
-
-
 def take_backup(
     home: Home,
     ledger: Ledger,

@@ -34,7 +34,7 @@ from guarantee.errors import GuaranteeError
 from guarantee.gathering import followed_by
 from guarantee.identity import Caller, Patient, Role
 from guarantee.ledger import Ledger
-from guarantee.logged import Recorded
+from guarantee.logged import Recorded, decoded
 from guarantee.opened import check_cares
 from guarantee.pseudonyms import Actor, Pseudonyms, UnknownPerson
 from guarantee.records import Header, RecordType
@@ -602,10 +602,7 @@ def sealed_for(connection: Connection, pseudonym: str) -> tuple[Recorded, ...]:
         .where(BODIES.c.key_id == pseudonym)
         .order_by(RECORDS.c.position)
     )
-    return tuple(
-        Recorded(header=Header.decode(row.header), index=row.position)
-        for row in connection.execute(statement)
-    )
+    return tuple(decoded(row.position, row.header) for row in connection.execute(statement))
 
 
 def of_subject(connection: Connection, pseudonym: str, kind: RecordType) -> tuple[Recorded, ...]:
@@ -615,10 +612,7 @@ def of_subject(connection: Connection, pseudonym: str, kind: RecordType) -> tupl
         .where(RECORDS.c.type == kind.value, RECORDS.c.dossier.is_(None))
         .order_by(RECORDS.c.position)
     )
-    every = (
-        Recorded(header=Header.decode(row.header), index=row.position)
-        for row in connection.execute(statement)
-    )
+    every = (decoded(row.position, row.header) for row in connection.execute(statement))
     return tuple(one for one in every if one.header.subject == pseudonym)
 
 

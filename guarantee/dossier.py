@@ -89,6 +89,7 @@ def inform(
     Raises:
         UnknownModel: One of the models is not registered.
         NotServing: One of them has no promoted version, and so no leaflet.
+        Suspended: One of them was stopped.
         IdentityMismatch: That INS is known under other traits.
     """
     cards = {name: _leaflet_version(ledger, name).card for name in models}
@@ -129,6 +130,7 @@ def defer_information(
 
     Raises:
         UnknownModel: One of the models is not registered.
+        NotServing, Suspended: One of them does not answer.
         IdentityMismatch: That INS is known under other traits.
     """
     for name in models:
@@ -236,6 +238,16 @@ def mode_for(ledger: Ledger, pseudonym: str, model: str, mode: Mode) -> Mode:
     return Mode.WITHHELD if ledger.withheld_of(pseudonym, model) else mode
 
 
+def check_none_withheld(connection: Connection, pseudonym: str, model: str) -> None:
+    """Check that no answer of that model on that patient is withheld: another could tell it.
+
+    Raises:
+        AnswerWithheld: One is.
+    """
+    if withheld_of(connection, pseudonym, model):
+        raise AnswerWithheld("another answer on this patient is withheld: its FirstRead is missing")
+
+
 def record_inference(
     ledger: Ledger,
     actor: Actor,
@@ -261,10 +273,7 @@ def record_inference(
         outcome = Step.ANSWERED if inference.answer.abstention is None else ABSTAINED
 
         def act(connection: Connection, _: Header) -> None:
-            if withheld_of(connection, pseudonym, version.name):
-                raise AnswerWithheld(
-                    "another answer on this patient is withheld: its FirstRead is missing"
-                )
+            check_none_withheld(connection, pseudonym, version.name)
 
     return ledger.record(
         Draft(
@@ -506,7 +515,6 @@ def confirm_outcome(
         NotCaring: The dossier is not open to the actor.
         StepMissing: The patient was not told yet.
         AlreadyDone: The outcome was confirmed.
-        InvalidDecision: The label is empty.
     """
     return _follow(
         ledger,

@@ -131,9 +131,8 @@ class Ledger:
             undone.callback(tenancy.leave)
             store = Store(home.url)
             undone.callback(store.close)
-            private = signing_key(home.keys / "ledger.key")
+            signer = signer_in(home)
             keyring = keyring_of(home.keys, os.environ)
-            signer = Signer(name=origin_of(private), private=private)
             ledger = cls(store, keyring, Pen(signer, home.keys / KEPT_FILE), clock)
             ledger._tenancy = tenancy
             undone.pop_all()
@@ -400,6 +399,16 @@ class Ledger:
         """Keys and situations of that kind at any of these steps."""
         with self.store.reading() as connection:
             return StoredState(connection).at(kind, steps)
+
+
+def signer_in(home: Home) -> Signer:
+    """The log's key, made on first use.
+
+    Raises:
+        KeyUnavailable: Its file is damaged.
+    """
+    private = signing_key(home.keys / "ledger.key")
+    return Signer(name=origin_of(private), private=private)
 
 
 def origin_of(private: Ed25519PrivateKey) -> str:

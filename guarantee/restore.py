@@ -33,7 +33,7 @@ from guarantee.errors import GuaranteeError
 from guarantee.findings import printable
 from guarantee.home import Home
 from guarantee.identity import Caller, Role
-from guarantee.ledger import Ledger, origin_of
+from guarantee.ledger import Ledger, signer_in
 from guarantee.pen import KEPT_FILE
 from guarantee.pseudonyms import ACTORS_KEY, Actor, KnownActor, UnknownPerson
 from guarantee.records import RecordType
@@ -42,7 +42,7 @@ from guarantee.replaced import Act, Replaced, known_of, log_there
 from guarantee.store import HEAD, SIGNED, Reader, Store
 from guarantee.succession import succeeding
 from guarantee.transfer import Standing, copy_aside, settle_file, standing
-from guarantee.vault import KeyUnavailable, VaultError, decrypt, signing_key, unseal
+from guarantee.vault import KeyUnavailable, VaultError, decrypt, unseal
 from guarantee.verify import verify_home
 
 Identify = Callable[[Home], Caller]
@@ -195,7 +195,7 @@ def _bring_keys(home: Home, prepared: Home, manifest: Manifest) -> None:
         copied.touch(mode=0o600)
         copied.write_bytes(key.read_bytes())
     seed = prepared.keys / "ledger.key"
-    if not seed.exists() or origin_of(signing_key(seed)) != manifest.origin:
+    if not seed.exists() or signer_in(prepared).name != manifest.origin:
         raise RestoreRefused(
             f"the backup was taken without keys, and those in {home.keys} are not its log's: "
             "put there the keys that the house had when the backup was taken"
@@ -278,13 +278,8 @@ def _public(home: Home) -> VerifierKey | None:
     """The key of a home's log; none where it is missing or damaged."""
     seed = home.keys / "ledger.key"
     with suppress(KeyUnavailable, OSError):
-        return _signer(home).verifier_key if seed.exists() else None
+        return signer_in(home).verifier_key if seed.exists() else None
     return None
-
-
-def _signer(home: Home) -> Signer:
-    private = signing_key(home.keys / "ledger.key")
-    return Signer(name=origin_of(private), private=private)
 
 
 def _new_key(prepared: Home) -> Signer:
@@ -293,7 +288,7 @@ def _new_key(prepared: Home) -> Signer:
     Checkpoints that the old key signed stay in the log as they are: see `LogOpened`.
     """
     (prepared.keys / "ledger.key").unlink()
-    signer = _signer(prepared)
+    signer = signer_in(prepared)
     with closing(Store(prepared.database)) as store, store.writing() as connection:
         log = standing(connection)
         note = signer.sign(size=log.size, root=log.root).encode()

@@ -22,6 +22,7 @@ from guarantee.draw import DAYS_TO_DRAW, FRAMED, Case, Frame, SampleRefused, che
 from guarantee.ledger import Ledger
 from guarantee.logged import Recorded
 from guarantee.merkle import Hash
+from guarantee.opened import is_erased
 from guarantee.pseudonyms import Actor
 from guarantee.records import RecordType
 from guarantee.refusals import StepMissing, UnknownDossier
@@ -33,8 +34,6 @@ from guarantee.situations import (
     Draw,
     DrawStep,
     Frames,
-    Gate,
-    Information,
     Review,
 )
 
@@ -384,5 +383,4 @@ def disagreement(ledger: Ledger) -> Disagreement | None:
 
 def _is_erased(ledger: Ledger, dossier: str) -> bool:
     case = ledger.get(Dossier, dossier)
-    information = ledger.get(Information, case.information) if case is not None else None
-    return information is not None and information.step is Gate.ERASED
+    return case is not None and is_erased(ledger, case.information)

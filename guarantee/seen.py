@@ -15,10 +15,12 @@ from guarantee.bodies import (
     Answer,
     Body,
     Context,
+    Corrected,
     DecisionSigned,
     FirstRead,
     InferenceMade,
     OutcomeConfirmed,
+    ReviewLapsed,
 )
 from guarantee.card import Mode
 from guarantee.ledger import Ledger
@@ -262,10 +264,10 @@ def _told(records: list[tuple[Recorded, Body]]) -> Followed:
                 decision, decided_at = body, recorded.header.time
             case OutcomeConfirmed():
                 outcome, confirmation = body, recorded.id
-            case _ if recorded.header.type is RecordType.REVIEW_LAPSED:
+            case ReviewLapsed():
                 lapsed = True
-            case _:
-                corrected = corrected or getattr(body, "corrects", None) == confirmation
+            case Corrected():
+                corrected = corrected or body.corrects == confirmation
     return Followed(
         first_read=read.label if read else None,
         first_read_at=read_at,

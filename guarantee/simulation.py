@@ -8,13 +8,13 @@ from sqlalchemy import Connection
 
 from guarantee.appending import Draft, Request
 from guarantee.bodies import InferenceMade, WhatIfMade
-from guarantee.dossier import check_informed
-from guarantee.ledger import Ledger, now_ms
-from guarantee.logged import Recorded, withheld_of
+from guarantee.dossier import check_informed, check_none_withheld
+from guarantee.ledger import Ledger
+from guarantee.logged import Recorded
 from guarantee.opened import DossierView
 from guarantee.pseudonyms import Actor
 from guarantee.records import Header, RecordType
-from guarantee.refusals import AnswerWithheld, StepMissing
+from guarantee.refusals import StepMissing
 from guarantee.versions import standing
 
 
@@ -32,9 +32,9 @@ def check_simulable(ledger: Ledger, view: DossierView) -> InferenceMade:
     """
     if view.inference is None:
         raise StepMissing("the answer is withheld: FirstRead is missing")
-    patient = check_informed(ledger, view.information, view.model, at=now_ms())
-    if ledger.withheld_of(patient, view.model):
-        raise _withheld()
+    patient = check_informed(ledger, view.information, view.model, at=ledger.now())
+    with ledger.store.reading() as connection:
+        check_none_withheld(connection, patient, view.model)
     standing(ledger, view.model).check_serving()
     return view.inference
 
@@ -53,11 +53,10 @@ def record_what_if(
         Erased: The patient's records were erased in the meantime.
         NotInformed, Objected, Suspended, AnswerWithheld: As `check_simulable`, in the meantime.
     """
-    patient = check_informed(ledger, view.information, view.model, at=now_ms())
+    patient = check_informed(ledger, view.information, view.model, at=ledger.now())
 
     def act(connection: Connection, _: Header) -> None:
-        if withheld_of(connection, patient, view.model):
-            raise _withheld()
+        check_none_withheld(connection, patient, view.model)
 
     return ledger.record(
         Draft(
@@ -74,7 +73,3 @@ def record_what_if(
         ),
         request,
     )
-
-
-def _withheld() -> AnswerWithheld:
-    return AnswerWithheld("another answer on this patient is withheld: its FirstRead is missing")

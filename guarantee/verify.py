@@ -3,9 +3,9 @@
     python -m guarantee.verify --home DIR
     python -m guarantee.verify --export FILE --key VKEY --since CHECKPOINT_FILE
 
-It needs the base dependencies alone, and changes nothing. Three passes over the log, each of
-which can be called alone: `rebuild` hashes, `replay` follows the protocol, `check_sealed` opens
-what the keys at hand open and checks signatures.
+It needs the base dependencies alone, and changes nothing, but that it finishes a restore which was
+cut short. Three passes over the log, each of which can be called alone: `rebuild` hashes, `replay`
+follows the protocol, `check_sealed` opens what the keys at hand open and checks signatures.
 """
 
 import argparse
@@ -25,7 +25,6 @@ from guarantee.checkpoint import (
     ED25519,
     MOST_NOTE_BYTES,
     MalformedNote,
-    Signer,
     VerifierKey,
     parse,
 )
@@ -43,7 +42,7 @@ from guarantee.findings import (
 )
 from guarantee.home import Home
 from guarantee.keyring import VARIABLE, GivenKeys, keyring_of, opening
-from guarantee.ledger import origin_of
+from guarantee.ledger import signer_in
 from guarantee.pen import KEPT_FILE
 from guarantee.rebuilt import rebuild
 from guarantee.replay import Replayed, check_registrations, replay
@@ -54,7 +53,7 @@ from guarantee.store import Reader, StoreUnavailable
 from guarantee.succession import settle
 from guarantee.tables import check_copies, check_tables
 from guarantee.timestamp import TimestampError, authorities_in
-from guarantee.vault import KeyUnavailable, MasterKey, signing_key
+from guarantee.vault import KeyUnavailable, MasterKey
 
 __all__ = [
     "COULD_NOT_CHECK",
@@ -298,8 +297,7 @@ def _key_in(home: Home) -> VerifierKey:
     path = _key_file(home)
     if not path.exists():
         raise CouldNotCheck(f"{path} does not exist: give the log's key with --key")
-    private = signing_key(path)
-    return Signer(name=origin_of(private), private=private).verifier_key
+    return signer_in(home).verifier_key
 
 
 def _masters_in(home: Home) -> tuple[MasterKey, ...]:

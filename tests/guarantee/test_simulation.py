@@ -151,10 +151,11 @@ def test_the_log_refuses_it_of_a_suspended_model(clinic: Clinic) -> None:
 def test_expired_information_lets_nothing_more_be_simulated(clinic: Clinic) -> None:
     moment = clinic.ledger.now() + 60_000
     inference = clinic.infer(clinic.inform(valid_until=moment)).id
-    view = opened.open_dossier(clinic.ledger, inference)
     simulate(clinic, inference)
-    with pytest.raises(NotInformed, match="expired"):
-        dossier.check_informed(clinic.ledger, view.information, view.model, at=moment + 1)
+    clinic.ledger._clock = lambda: moment + 1
+    for attempt in (check, simulate):
+        with pytest.raises(NotInformed, match="expired"):
+            attempt(clinic, inference)
 
 
 def test_the_verifier_finds_a_simulation_by_what_was_not_registered(tmp_path: Path) -> None:
