@@ -190,7 +190,7 @@ def fit_boosted(
     """The boosted member of `fit`, and the representation that it sees."""
     matched = Matched.of(profiles, levels=_LEVELS, digits=_DIGITS)
     return matched, _boosted(
-        matched.columns(profiles), truth, classes=classes, settings=_settings(parameters),
+        matched.columns(profiles), truth, classes=classes, settings=parameters.of_trees(),
         rounds=parameters.rounds, counter=counter,
     )  # fmt: skip
 
@@ -229,7 +229,7 @@ def fit(
         matched=matched,
         boosted=boosted,
         boosted_mixed=_boosted(
-            mixed, truth, classes=classes, settings=_settings(parameters),
+            mixed, truth, classes=classes, settings=parameters.of_trees(),
             rounds=parameters.rounds, counter=counter,
         ),
         linear=_linear(columns, truth, classes=classes, strength=_STRENGTH, units=unit),
@@ -284,22 +284,9 @@ def _of_ranks(columns: NDArray[np.float32], truth: NDArray[np.intp], *, classes:
     )  # fmt: skip
 
 
-def _settings(parameters: Parameters) -> dict[str, object]:
-    return {
-        "learning_rate": parameters.learning_rate,
-        "max_depth": parameters.max_depth,
-        "max_bin": parameters.max_bin,
-        "min_child_weight": parameters.min_child_weight,
-        "reg_lambda": parameters.reg_lambda,
-        "subsample": parameters.subsample,
-        "colsample_bynode": parameters.colsample_bynode,
-        "seed": parameters.seed,
-    }
-
-
 def _settings_elsewhere(parameters: Parameters) -> dict[str, object]:
     return {
-        **_settings(parameters),
+        **parameters.of_trees(),
         "learning_rate": 0.3,
         "max_bin": 16,
         "subsample": 0.5,

@@ -19,7 +19,7 @@ from models.explanation import (
     attributions_against,
     attributions_for,
 )
-from models.gated import likeness_of
+from models.gated import judgement
 from models.predictor import Predictor
 from models.reference import Reference
 from models.uncertainty import Calibration
@@ -215,15 +215,12 @@ class ServedModel:
             sizes: (n,), how many labels each prediction set holds.
         """
         matrix = np.stack([profile.values for profile in profiles])
-        found = likeness_of(self.predictor)
+        found = judgement(self.predictor, matrix)
         if found is None:
             unlike = np.array([self.reference.is_unlike(row) for row in matrix])
             hopeless = sparse = np.zeros(len(matrix), dtype=np.bool_)
         else:
-            likeness, distances = found
-            away = distances(matrix)
-            unlike, hopeless = away > likeness.most_distant, away > likeness.hopeless
-            sparse = np.isnan(matrix).mean(axis=1) > likeness.hopelessly_missing
+            unlike, hopeless, sparse = found.unlike, found.hopeless, found.sparse
         undecided = uncertainty.undecided(sizes, classes=len(self.labels))
         return tuple(
             _remark(

@@ -19,7 +19,7 @@ from models.boosted import Boosted
 from models.bundle import Bundle
 from models.cohorts import Cohort
 from models.errors import ModelsError
-from models.gated import likeness_of
+from models.gated import judgement
 from models.predictor import Predictor
 from models.reference import Reference
 
@@ -62,6 +62,19 @@ class Parameters:
     forward_parts: int = 3
     held_out_share: float = 0.1
     threads: int | None = None
+
+    def of_trees(self) -> dict[str, object]:
+        """What XGBoost is told of each tree, under its own names."""
+        return {
+            "learning_rate": self.learning_rate,
+            "max_depth": self.max_depth,
+            "max_bin": self.max_bin,
+            "min_child_weight": self.min_child_weight,
+            "reg_lambda": self.reg_lambda,
+            "subsample": self.subsample,
+            "colsample_bynode": self.colsample_bynode,
+            "seed": self.seed,
+        }
 
 
 class Learn(Protocol):
@@ -222,15 +235,9 @@ def _said(fitted: Predictor, profiles: NDArray[np.float32], unlike: NDArray[np.b
         unlike: (n,), what the reference of its training cases says, where the model judges
             likeness by nothing better.
     """
-    found = likeness_of(fitted)
     declined = np.zeros(len(profiles), dtype=np.bool_)
-    if found is not None:
-        likeness, distances = found
-        away = distances(profiles)
-        unlike = away > likeness.most_distant
-        declined = (away > likeness.hopeless) | (
-            np.isnan(profiles).mean(axis=1) > likeness.hopelessly_missing
-        )
+    if (found := judgement(fitted, profiles)) is not None:
+        unlike, declined = found.unlike, found.hopeless | found.sparse
     return Said(margins=fitted.margins(profiles), flagged=unlike, declined=declined)
 
 
@@ -314,14 +321,7 @@ def boost(
         "num_class": classes,
         "tree_method": "hist",
         "nthread": max(1, threads // side_by_side),
-        "seed": parameters.seed,
-        "learning_rate": parameters.learning_rate,
-        "max_depth": parameters.max_depth,
-        "max_bin": parameters.max_bin,
-        "min_child_weight": parameters.min_child_weight,
-        "reg_lambda": parameters.reg_lambda,
-        "subsample": parameters.subsample,
-        "colsample_bynode": parameters.colsample_bynode,
+        **parameters.of_trees(),
     }
     counter = Rounds(parameters.rounds * len(runs), progress)
 

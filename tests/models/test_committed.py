@@ -15,7 +15,7 @@ from guarantee.home import Home
 from models import bundle, committed, recipes, registry, scoring
 from models.admission import check_admissible
 from models.contract import Profile
-from models.evaluation import Judged
+from models.evaluation import Estimate, Judged
 from models.gated import Likeness, likeness_of
 from models.laboratory import measured_elsewhere
 from models.origins import learner
@@ -165,6 +165,26 @@ def test_what_was_measured_of_it_meets_its_goals() -> None:
     assert by_site.coverage.value >= 0.9
     assert by_site.set_size.value <= 1.3
     assert by_site.calibration_error.value <= 0.02
+
+
+def test_its_card_quotes_what_was_measured_of_it() -> None:
+    folder = committed.folder_of(NAME)
+    evaluation, limits = bundle.read_evaluation(folder), bundle.read_card(folder).limits
+    by_site, forward = evaluation.by_site, evaluation.forward
+    assert isinstance(by_site, Judged)
+    assert isinstance(forward, Judged)
+    assert isinstance(by_site.flagged, Estimate)
+    right = by_site.accuracy
+    for figure in (
+        f"{by_site.cases:,} tumours",
+        f"{right.value:.1%} are named right",
+        f"{right.low * 100:.1f} to {right.high:.1%}",
+        f"{by_site.balanced_accuracy.value:.1%} as the mean over origins",
+        f"in {by_site.coverage.value:.0%} of cases with {by_site.set_size.value:.2f} origins",
+        f"{by_site.flagged.value:.1%} of profiles",
+        f"all those learned from, {forward.accuracy.value:.1%}",
+    ):
+        assert figure.replace("%", " %") in limits.en
 
 
 @pytest.mark.slow
