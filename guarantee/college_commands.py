@@ -234,7 +234,11 @@ def abandon(
             ).id
 
     with refusing():
-        meant = {"type": RecordType.DRAW_ABANDONED, "follows": [announcement]}
+        meant = {
+            "type": RecordType.DRAW_ABANDONED,
+            "follows": [announcement],
+            "body": {"reason": reason},
+        }
         record = signing(key, act, meant=meant)
     typer.echo(f"abandoned: record {record}")
 
