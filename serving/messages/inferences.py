@@ -357,4 +357,3 @@ class Waiting(Given):
     next: Literal["first-read", "decision"]
     lapsed: bool
     asked: datetime
-    flags: tuple[str, ...] | None = Field(default=None, description="None while withheld")
