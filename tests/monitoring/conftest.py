@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from guarantee import college, dossier, versions
-from guarantee.bodies import Answer, Context, InferenceMade, Recipient
+from guarantee.bodies import Context, InferenceMade, Recipient
 from guarantee.card import (
     Card,
     Code,
@@ -34,6 +34,7 @@ from models.cohorts import Cohort
 from models.contract import FeatureContract
 from models.served import ServedModel
 from models.training import Parameters, train
+from serving.inference import recordable
 
 NAME = "tumour-origin-made-up"
 _ORIGINS = ("breast", "lung", "ovary")
@@ -123,18 +124,7 @@ class Ward:
                     profile=pack_floats(given.profile.values),
                     version_digest=self.served.digest,
                     platform="test",
-                    answer=Answer(
-                        label=given.label,
-                        probability=given.probability,
-                        probabilities=pack_floats(dict(given.ranking)[o] for o in given.labels),
-                        margins=pack_floats(given.margins),
-                        base_values=pack_floats(given.bases),
-                        contributions=pack_floats(given.contributions[0]),
-                        prediction_set=given.prediction_set,
-                        flags=given.flags,
-                        missing_features=given.profile.missing,
-                        abstention=given.abstention,
-                    ),
+                    answer=recordable(given),
                 ),
                 version=version,
             )

@@ -15,7 +15,6 @@ from typer.testing import CliRunner
 
 from guarantee import college, custody, dossier, versions
 from guarantee.bodies import (
-    Answer,
     Context,
     Decision,
     ErasureGround,
@@ -45,6 +44,7 @@ from models.promotion import promote_version, record_registration, roll_back
 from models.training import Parameters, train
 from monitoring.learning import RolledBack, TooFewOutcomes, Updated, update
 from monitoring.learning_commands import app
+from serving.inference import recordable
 from tests.monitoring.conftest import NAME, caller, card, somebody
 
 _WORDS = Text(fr="Fabriqué pour un test.", en="Made for a test.")
@@ -130,18 +130,7 @@ class House:
                     version_digest=served.digest,
                     platform="test",
                     context=Context(hospital="hospital 2"),
-                    answer=Answer(
-                        label=given.label,
-                        probability=given.probability,
-                        probabilities=pack_floats(dict(given.ranking)[o] for o in given.labels),
-                        margins=pack_floats(given.margins),
-                        base_values=pack_floats(given.bases),
-                        contributions=pack_floats(given.contributions[0]),
-                        prediction_set=given.prediction_set,
-                        flags=given.flags,
-                        missing_features=given.profile.missing,
-                        abstention=given.abstention,
-                    ),
+                    answer=recordable(given),
                 ),
                 version=serving,
             ).id
