@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from models import splits, uncertainty
 from models.cohorts import Cohort
 from models.errors import ModelsError
-from models.evaluation import Answers, Evaluation, Judged, Undefined, judge
+from models.evaluation import Evaluation, Judged, Undefined
+from models.judging import Answers, judge
 from models.splits import Apart
 from models.uncertainty import Calibration
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.evaluation import SMALL, Answers, Estimate, Judged, Undefined, judge, wilson
+from models.evaluation import SMALL, Estimate, Judged, Undefined, wilson
+from models.judging import Answers, judge
 
 ONES = (("1", np.arange(31)),)
 
