@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from html import escape
 from typing import Final
 
+import numpy as np
+
+from models.atlas import Atlas
 from models.evaluation import Estimate, Judged, ReliabilityBin, RiskPoint, Subgroup
 
 _INK: Final = "#1b2a41"
@@ -225,3 +228,54 @@ def importance(names: Sequence[str], weights: Sequence[float]) -> str:
     return _svg(
         left + wide + 70, row * len(names) + 8, "Poids des mesures", "Weight of features", parts
     )
+
+
+_RADIUS: Final = 250
+# Around the circle, for the labels' names.
+_RIM: Final = 120
+# Neighbours on the circle differ in hue, and the hues come round again beyond a dozen.
+_HUES: Final = 12
+_STILL: Final = 1e-3  # across, what is neither right nor left
+
+
+def atlas(drawn: Atlas, labels: Sequence[str], *, answer: tuple[float, float] | None = None) -> str:
+    """Labels on a circle and cases between them, each in its label's colour.
+
+    Args:
+        labels: (n_classes,), ids in the order of the atlas.
+        answer: Where an answer lies, see `Atlas.place`; None to mark none.
+    """
+    centre = _RADIUS + _RIM
+    around = np.argsort(np.arctan2(drawn.places[:, 1], drawn.places[:, 0]) % (2 * np.pi))
+    colours = {
+        int(label): f"hsl({360 * (5 * place % _HUES) // _HUES} 65% {35 + 15 * (place % 2)}%)"
+        for place, label in enumerate(around)
+    }
+
+    def at(point: Sequence[float], reach: float = 1) -> tuple[float, float]:
+        return centre + _RADIUS * reach * point[0], centre - _RADIUS * reach * point[1]
+
+    parts = [f'<circle cx="{centre}" cy="{centre}" r="{_RADIUS}" fill="none" stroke="{_FAINT}"/>']
+    for case, label in zip(drawn.cases, drawn.truth, strict=True):
+        x, y = at(case)
+        parts.append(
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colours[int(label)]}" '
+            'fill-opacity="0.6"/>'
+        )
+    for label, place in enumerate(drawn.places):
+        x, y = at(place, 1.05)
+        parts.append(
+            _text(
+                x, y + 4, labels[label][:24], fill=colours[label],
+                text_anchor="start" if place[0] > _STILL
+                else "end" if place[0] < -_STILL else "middle",
+            )
+        )  # fmt: skip
+    if answer is not None:
+        x, y = at(answer)
+        parts.append(
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="8" fill="none" stroke="{_INK}" '
+            'stroke-width="3"/>'
+        )
+    side = 2 * centre
+    return _svg(side, side, "Les cas entre les réponses", "Cases between the answers", parts)

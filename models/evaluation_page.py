@@ -56,6 +56,9 @@ _HEADLINES: Final = (
     ("abstained", ("Abstentions", "Abstentions"),
      ("part des cas où le modèle dit ne pas savoir, comptés plus haut comme des erreurs",
       "share of cases where the model says that it cannot know, counted above as errors"), True),
+    ("answered", ("Exactitude des réponses données", "Accuracy of the answers given"),
+     ("part des réponses justes parmi celles données, abstentions laissées de côté",
+      "share of right answers among those given, abstentions left out"), True),
     ("flagged", ("Signalés comme inhabituels", "Flagged as unusual"),
      ("part des cas que le modèle dit éloignés de ceux qu’il a appris",
       "share of cases that the model says are far from those that it learned from"), True),
@@ -142,6 +145,10 @@ def page(
             f'<div class="wide">{charts.confusion(evaluation)}</div>',
         ),
         _section("Parties", "Parts", *(_parts(fr, en, found) for fr, en, found in judged)),
+        _section(
+            "Les cas entre les réponses", "Cases between the answers",
+            *_cases_between(card, reference),
+        ),
         _section("Ce qui pèse le plus", "What weighs most", _important(contract, reference)),
         _section("À propos", "About", _about(card, contract, reference, evaluation)),
     ]  # fmt: skip
@@ -407,13 +414,30 @@ def _parts(fr: str, en: str, found: Judged) -> str:
     return f"<h3>{both(fr, en)}</h3>{_table([both(*names) for names in header], rows)}"
 
 
+def _cases_between(card: Card, reference: Reference) -> tuple[str, str]:
+    words = both(
+        "Les réponses que le modèle confond se suivent sur le cercle. Un point est un cas, de la "
+        "couleur de sa vérité, entre les réponses selon leurs probabilités, dites par un modèle "
+        f"qui ne l’avait pas appris ; {len(reference.atlas.cases)} cas, autant de chaque réponse "
+        "jusqu’à une limite. Deux nombres arrondis et la vérité sont tout ce qui en est gardé : "
+        "aucun profil ne s’y retrouve.",
+        "Answers that the model takes for each other follow each other on the circle. A point is a "
+        "case, in its truth's colour, between the answers by their probabilities, given by a model "
+        f"that had not learned from it; {len(reference.atlas.cases)} cases, as many of each answer "
+        "as there are up to a limit. Two rounded numbers and the truth are all that is kept of a "
+        "case: no profile can be told from them.",
+    )
+    labels = [label.id for label in card.labels]
+    return f"<p>{words}</p>", f'<div class="wide">{charts.atlas(reference.atlas, labels)}</div>'
+
+
 def _important(contract: FeatureContract, reference: Reference) -> str:
     places = reference.important(_IMPORTANT)
     words = both(
         "Contribution moyenne, en valeur absolue, à la marge d’une réponse (log des cotes), sur "
-        "l’ensemble des cas. Aucun cas n’est dessiné : un nuage de points les montrerait un à un.",
+        "l’ensemble des cas. Aucun cas n’est dessiné : ses mesures se liraient sur un tel nuage.",
         "Mean contribution, in absolute value, to an answer's margin (log-odds), over all cases. "
-        "No case is drawn: a cloud of points would show them one by one.",
+        "No case is drawn: its measurements could be read from such a cloud.",
     )
     names = [contract.names[place] for place in places]
     weights = [float(reference.importance[place]) for place in places]

@@ -7,6 +7,8 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from models.atlas import Atlas
+
 LEVELS: Final = np.array(
     [0.005, 0.01, 0.025, *np.arange(0.05, 0.96, 0.05).round(2), 0.975, 0.99, 0.995]
 )
@@ -27,6 +29,7 @@ class Reference:
         importance: (n_features,), mean |contribution| over profiles and classes, in margin units.
         most_outside: A profile with a larger share of unusual features is unlike the cohort.
         profiles: How many profiles the cohort had.
+        atlas: Where cases lie among the labels, two coordinates and the label alone.
     """
 
     quantiles: NDArray[np.float32]
@@ -37,6 +40,7 @@ class Reference:
     importance: NDArray[np.float32]
     most_outside: float
     profiles: int
+    atlas: Atlas
 
     def outside_share(self, profiles: NDArray[np.float32]) -> NDArray[np.float64]:
         """Share of measured features below their 1 % or above their 99 % quantile.
@@ -90,6 +94,9 @@ class Reference:
             importance=self.importance,
             most_outside=np.float64(self.most_outside),
             profiles=np.int64(self.profiles),
+            places=self.atlas.places,
+            cases=self.atlas.cases,
+            truth=self.atlas.truth,
         )
 
     @classmethod
@@ -109,6 +116,9 @@ class Reference:
                 importance=stored["importance"],
                 most_outside=float(stored["most_outside"]),
                 profiles=int(stored["profiles"]),
+                atlas=Atlas(
+                    places=stored["places"], cases=stored["cases"], truth=stored["truth"]
+                ),
             )
 
 

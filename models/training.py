@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from guarantee.card import Card
 from models import assessment, reference, uncertainty
 from models.assessment import Said
+from models.atlas import Atlas
 from models.boosted import Boosted
 from models.bundle import Bundle
 from models.cohorts import Cohort
@@ -217,7 +218,7 @@ def train(
                 truth,
                 classes=len(labels),
                 predictor=predictor,
-                answers=margins.argmax(axis=1),
+                answers=calibration.probabilities(margins),
                 most_outside=most_outside,
                 seed=parameters.seed,
             ),
@@ -366,7 +367,7 @@ def _reference(
     *,
     classes: int,
     predictor: Predictor,
-    answers: NDArray[np.intp],
+    answers: NDArray[np.float64],
     most_outside: float,
     seed: int,
 ) -> Reference:
@@ -384,10 +385,11 @@ def _reference(
             (np.isnan(profiles) | (profiles == np.rint(profiles))).all(axis=0), dtype=np.bool_
         ),
         priors=np.bincount(truth, minlength=classes) / len(truth),
-        answered=np.bincount(answers, minlength=classes) / len(answers),
+        answered=np.bincount(answers.argmax(axis=1), minlength=classes) / len(answers),
         importance=(importance / len(some)).astype(np.float32),
         most_outside=most_outside,
         profiles=len(profiles),
+        atlas=Atlas.of(answers, truth, seed=seed),
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 from guarantee.card import Code, Label, Language, Text
 from models import waterfall
 from models.account import Account, account
+from models.atlas import Atlas
 from models.contract import Bounds, Feature, Meaning
 from models.reference import LEVELS, Reference
 from models.served import ServedModel
@@ -60,6 +61,7 @@ def reference() -> Reference:
         importance=np.ones(count, dtype=np.float32),
         most_outside=1.0,
         profiles=100,
+        atlas=Atlas.of(np.eye(2), np.arange(2), seed=0),
     )
 
 

@@ -43,8 +43,9 @@ def test_the_page_is_well_formed_and_fetches_nothing(trained: Training) -> None:
     assert "@import" not in html
     # Of addresses it knows the name of SVG alone.
     assert set(re.findall(r"https?://[^\"<> ]+", html)) == {"http://www.w3.org/2000/svg"}
-    # Three reliability diagrams, three curves, hospitals, ages, years, one matrix, the features.
-    assert sum(element.tag.endswith("}svg") for element in tree.iter()) == 11
+    # Three reliability diagrams, three curves, hospitals, ages, years, one matrix, the cases, the
+    # features.
+    assert sum(element.tag.endswith("}svg") for element in tree.iter()) == 12
 
 
 def test_every_word_that_differs_is_said_in_both_languages(trained: Training) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from models import reference
+from models.atlas import Atlas
 from models.cohorts import Cohort
 from models.reference import Reference
 from models.training import Training
@@ -40,6 +41,7 @@ def test_whole_numbers_stay_whole_and_what_was_never_measured_stays_missing() ->
         importance=floats([0, 1, 2]),
         most_outside=0.5,
         profiles=3,
+        atlas=Atlas.of(np.ones((3, 1)), np.zeros(3, dtype=np.intp), seed=0),
     )
     sample = kept.sample(50, seed=0)
     assert set(sample[:, 0].tolist()) <= {0.0, 1.0}
@@ -77,3 +79,5 @@ def test_written_and_read_it_is_the_same_and_so_are_its_bytes(
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
     np.testing.assert_array_equal(read.quantiles, kept.quantiles)
     assert (read.most_outside, read.profiles) == (kept.most_outside, kept.profiles)
+    np.testing.assert_array_equal(read.atlas.cases, kept.atlas.cases)
+    np.testing.assert_array_equal(read.atlas.truth, kept.atlas.truth)
