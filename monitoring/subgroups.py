@@ -1,9 +1,11 @@
-"""Each hospital, machine, sex and age band against its own earlier cases.
+"""Each hospital, machine, sex and age band against its own earlier cases; and how they mix.
 
 Like with like: against the whole reference a subgroup differs from the start, as women's tumours
-do from all tumours. A group that is too small, now or before, is said to be undecided.
+do from all tumours. A group that is too small, now or before, is said to be undecided. A new
+machine has no earlier cases: that it came is seen in the mix.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
@@ -15,6 +17,7 @@ from monitoring.comparison import Comparison, Numbers, Words
 from monitoring.sample import Sample
 
 _MOST_LOOKED_AT: Final = 10
+_OTHERS: Final = "others"
 
 
 def subgroups(
@@ -23,7 +26,8 @@ def subgroups(
     """The columns of subgroups that chance does not explain, for Evidently to decide on.
 
     Tested are label, confidence and the watched features of every group with enough cases now
-    and before; all of them share the family's false alarms.
+    and before, and of each kind how large its groups are among the cases that tell theirs; all
+    of them share the family's false alarms.
 
     Returns:
         The surest columns, at most ten, and what is undecided, by kind of group. A small group
@@ -44,8 +48,23 @@ def subgroups(
                 f"{kind}: {small} of {len(groups)} groups undecided, "
                 f"{policy.least_cases} cases needed now and before"
             )
-    threshold = policy.share / max(len(large) * (len(watched) + 2), 1)
-    surprising = []
+    mixed = {
+        kind: both
+        for kind in window.groups
+        if (both := _mixed(earlier, window, kind, policy.least_cases)) is not None
+    }
+    threshold = policy.share / max(len(large) * (len(watched) + 2) + len(mixed), 1)
+    surprising: list[tuple[float, str, Comparison]] = []
+    for kind, (expected, met) in mixed.items():
+        mix = Words(
+            name=f"mix: {kind}",
+            test=policy.categorical_test,
+            threshold=threshold,
+            expected=expected,
+            met=met,
+        )
+        if (chance := mix.chance()) <= threshold:
+            surprising.append((chance, mix.name, mix))
     for kind, group in large:
         before = earlier.take(_places(earlier, kind, group))
         now = window.take(_places(window, kind, group))
@@ -63,6 +82,26 @@ def subgroups(
                 surprising.append((chance, column.name, column))
     surprising.sort(key=lambda found: found[:2])
     return [column for _, _, column in surprising[:_MOST_LOOKED_AT]], undecided
+
+
+def _mixed(
+    earlier: Sample, window: Sample, kind: str, least: int
+) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+    """The groups of earlier cases and of the window's; small ones are not told apart.
+
+    None where too few cases tell theirs, now or before.
+    """
+    before, now = (
+        [group for group in sample.groups.get(kind, ()) if group is not None]
+        for sample in (earlier, window)
+    )
+    if min(len(before), len(now)) < least:
+        return None
+    counts = Counter([*before, *now])
+    return (
+        tuple(group if counts[group] >= least else _OTHERS for group in before),
+        tuple(group if counts[group] >= least else _OTHERS for group in now),
+    )
 
 
 def _count(sample: Sample, kind: str, group: str) -> int:

@@ -178,6 +178,27 @@ def test_a_group_is_compared_with_its_own_earlier_cases() -> None:
     assert f"{NAMES[1]}, machine old" not in _names(found)
 
 
+def test_a_new_machine_is_seen_in_the_mix_though_it_has_no_earlier_cases() -> None:
+    def from_machines(seed: int, new: int) -> Sample:
+        machines = ("sequencer 2",) * new + ("sequencer 1",) * (200 - new)
+        return replace(sampled(200, seed), groups={"machine": machines})
+
+    calm = decide(expected(), from_machines(1, 20), POLICY, from_machines(2, 10))
+    assert isinstance(calm, Stable)
+    changed = decide(expected(), from_machines(1, 150), POLICY, from_machines(2, 10))
+    assert isinstance(changed, Drifted)
+    (column,) = changed.drifted
+    assert column.name == "mix: machine"
+    assert column.shift == pytest.approx(0.7)
+    # A group of a few cases is not told apart by its name.
+    rare = examine(expected(), from_machines(1, 170), POLICY, from_machines(2, 199))
+    assert isinstance(rare, Examined)
+    assert {column.name for column in rare.finding.columns if column.drifted} == {"mix: machine"}
+    assert "others" in rare.html
+    assert "sequencer 2" in rare.html
+    assert "sequencer 1" not in rare.html
+
+
 def test_a_reference_that_never_varied_still_sees_a_change() -> None:
     reference = sampled(400, 0)
     features = reference.features.copy()
