@@ -269,6 +269,11 @@ class Card(_Part):
     """Everything a clinician, a patient and the college must be told about a model.
 
     `lapse` is the time on the card after which an unreviewed answer is recorded as lapsed.
+
+    Attributes:
+        least_known_share: Given fewer of its features than this share, the model abstains. Where
+            its confidence is still what its answers are worth can be measured, by taking features
+            away from cases that it has not seen; a tenth is what no model of ours gets by with.
     """
 
     name: ModelName
@@ -286,6 +291,7 @@ class Card(_Part):
     leaflet: Text
     least_mode: Mode = Mode.SHOWN
     lapse_hours: int = Field(ge=1)
+    least_known_share: float = Field(default=0.1, ge=0, le=1)
     monitoring: MonitoringPolicy = MonitoringPolicy()
     change_protocol: ChangeProtocol | None = None
 

@@ -12,7 +12,7 @@ from models.errors import ModelsError
 from models.evaluation import Evaluation, Judged, Undefined
 from models.judging import Answers, judge
 from models.splits import Apart
-from models.uncertainty import Calibration
+from models.uncertainty import KNOWS_NOTHING, Calibration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,15 +225,16 @@ def _answers(
 ) -> Answers:
     rows = np.concatenate([part.test for part in parts])
     places = np.repeat(np.arange(len(parts)), [len(part.test) for part in parts])
-    probabilities = np.concatenate(
-        [
-            calibration.probabilities(one.margins)
-            for calibration, one in zip(calibrations, said, strict=True)
-        ]
-    )
-    in_set = np.zeros(probabilities.shape, dtype=np.bool_)
+    margins = np.concatenate([one.margins for one in said])
+    lacking = np.isnan(cohort.profiles[rows][:, cohort.contract.required]).any(axis=1)
+    declined = np.concatenate([one.declined for one in said]) | lacking
+    probabilities = np.empty(margins.shape, dtype=np.float64)
+    in_set = np.zeros(margins.shape, dtype=np.bool_)
     for row, place in enumerate(places):
-        in_set[row, calibrations[int(place)].prediction_set(probabilities[row])] = True
+        # As `ServedModel.verdicts` does.
+        calibration = KNOWS_NOTHING if declined[row] else calibrations[int(place)]
+        probabilities[row] = calibration.probabilities(margins[row])
+        in_set[row, calibration.prediction_set(probabilities[row])] = True
     return Answers(
         probabilities=probabilities,
         truth=truth[rows],
@@ -243,9 +244,7 @@ def _answers(
         parts=[(part.name, truth[part.train]) for part in parts],
         patients=None if cohort.patients is None else cohort.groups()[rows],
         flagged=np.concatenate([one.flagged for one in said]),
-        abstained=np.concatenate([one.declined for one in said])
-        | np.isnan(cohort.profiles[rows][:, cohort.contract.required]).any(axis=1)
-        | uncertainty.undecided(in_set.sum(axis=1), classes=probabilities.shape[-1]),
+        abstained=declined | uncertainty.undecided(in_set.sum(axis=1), classes=margins.shape[-1]),
         traits={
             name: [words[row] for row in rows] for name, words in splits.traits_of(cohort).items()
         },

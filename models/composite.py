@@ -146,6 +146,11 @@ StoredGate = Annotated[Always | ByMissing, Field(discriminator="kind")]
 _GATE: Final = TypeAdapter[StoredGate](StoredGate)
 
 
+def reads_ranks(model: Predictor) -> bool:
+    """Whether a model reads the ranks of a profile's features alone, on whatever scale."""
+    return isinstance(model, View) and isinstance(model.representation, representation.Matched)
+
+
 def read_values(model: Predictor, profiles: NDArray[np.float32]) -> NDArray[np.float32] | None:
     """Profiles, (n, n_features), as a model reads them that matches each to its reference.
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import ceil
 from typing import Annotated, Final, Self
 
 import numpy as np
@@ -174,6 +175,11 @@ class FeatureContract(BaseModel):
             for place, feature in enumerate(self.features)
             if feature.codes is not None
         }
+
+    def least(self, share: float) -> int:
+        """How many features a share of them are, rounded up."""
+        # 0.15 of 680 is 102, and a little more by rounding.
+        return ceil(share * len(self.features) - 1e-9)
 
     @cached_property
     def required(self) -> tuple[int, ...]:

@@ -122,6 +122,7 @@ class Judged(_Figure):
         coverage: Share of cases whose prediction set, fitted on other cases, holds the truth.
         set_size: Mean number of labels in a prediction set.
         abstained: Share of cases on which the model abstained.
+        answered: Share of right answers among those given: accuracy, abstentions left out.
         flagged: Share of cases flagged as unlike those learned from, answered or not.
         risk_area: Mean risk over all coverages, lower is better.
         confusion: Cases by truth, then by answer, in the order of `labels`.
@@ -151,6 +152,7 @@ class Judged(_Figure):
     unseen: int
     unseen_confidence: Estimate | Undefined
     unseen_abstained: Estimate | Undefined
+    answered: Estimate | Undefined = Undefined(reason="it was not measured")
     flagged: Estimate | Undefined = Undefined(reason="it was not measured")
 
     def figures(self) -> dict[str, float]:
@@ -176,6 +178,7 @@ HEADLINES: Final = (
     "coverage",
     "set_size",
     "abstained",
+    "answered",
     "flagged",
     "risk_area",
 )

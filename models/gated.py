@@ -30,7 +30,6 @@ class Likeness:
         most_distant: A profile farther than this from every centroid is unlike.
         hopeless: One farther than this is like nothing that a laboratory makes of a tumour.
         most_missing: A share of missing features above this takes the other predictor, too.
-        hopelessly_missing: Above this share too little is left to answer from.
     """
 
     centroids: Centroids
@@ -38,7 +37,6 @@ class Likeness:
     most_distant: float
     hopeless: float
     most_missing: float
-    hopelessly_missing: float
 
     def distances(self, columns: NDArray[np.float32]) -> NDArray[np.float64]:
         """To the nearest centroid, (n,), of columns, (n, n_features); see `Centroids`."""
@@ -121,7 +119,6 @@ class Gated:
             most_distant=self.likeness.most_distant,
             hopeless=self.likeness.hopeless,
             most_missing=self.likeness.most_missing,
-            hopelessly_missing=self.likeness.hopelessly_missing,
         )
         for name in (_HERE, _ELSEWHERE, _LIKENESS):
             (folder / name).mkdir()
@@ -142,7 +139,6 @@ class Gated:
                 most_distant=float(stored["most_distant"]),
                 hopeless=float(stored["hopeless"]),
                 most_missing=float(stored["most_missing"]),
-                hopelessly_missing=float(stored["hopelessly_missing"]),
             ),
             temperature=float(stored["temperature"]),
         )
@@ -173,12 +169,10 @@ class Judgement:
     Attributes:
         unlike: (n,), whether each is unlike those learned from.
         hopeless: (n,), whether it is like nothing that a laboratory makes of a tumour.
-        sparse: (n,), whether too little is left to answer from.
     """
 
     unlike: NDArray[np.bool_]
     hopeless: NDArray[np.bool_]
-    sparse: NDArray[np.bool_]
 
 
 def judgement(model: Predictor, profiles: NDArray[np.float32]) -> Judgement | None:
@@ -188,8 +182,4 @@ def judgement(model: Predictor, profiles: NDArray[np.float32]) -> Judgement | No
         return None
     likeness, distances = found
     away = distances(profiles)
-    return Judgement(
-        unlike=away > likeness.most_distant,
-        hopeless=away > likeness.hopeless,
-        sparse=np.isnan(profiles).mean(axis=1) > likeness.hopelessly_missing,
-    )
+    return Judgement(unlike=away > likeness.most_distant, hopeless=away > likeness.hopeless)

@@ -339,16 +339,20 @@ def card() -> Card:
             "Beach. Patients are not identified.",
         ),
         limits=Text(
-            fr="Ailleurs qu’à Cleveland, environ une réponse sur cinq est fausse, et la "
-            "probabilité affichée est trop basse là où la maladie est fréquente : 93 % des "
-            "patients suisses l’avaient. Le nombre de vaisseaux à la fluoroscopie, qui pèse le "
-            "plus à Cleveland, n’est presque jamais mesuré ailleurs. Données d’il y a quarante "
-            "ans ; peu de femmes hors de Cleveland et de Budapest (16 patientes).",
-            en="Elsewhere than in Cleveland about one answer in five is wrong, and the "
-            "probability shown is too low where the disease is frequent: 93 % of the Swiss "
-            "patients had it. The number of vessels on fluoroscopy, which weighs most in "
-            "Cleveland, is hardly ever measured elsewhere. The data are forty years old, with "
-            "few women outside Cleveland and Budapest (16 patients).",
+            fr="Ailleurs qu’à Cleveland, 63 patients sur 617 n’ont pas tout ce qu’il faut au "
+            "modèle, qui s’abstient ; 81 % de ses réponses sont justes, 73 % si l’on compte "
+            "les abstentions pour des erreurs, et la probabilité affichée est trop basse là "
+            "où la maladie est fréquente : 93 % des patients suisses l’avaient. Le nombre de "
+            "vaisseaux à la fluoroscopie, qui pèse le plus à Cleveland, n’est presque jamais "
+            "mesuré ailleurs. Données d’il y a quarante ans ; peu de femmes hors de Cleveland"
+            " et de Budapest (16 patientes).",
+            en="Elsewhere than in Cleveland, 63 patients in 617 lack something that the model "
+            "needs, and it abstains; 81 % of its answers are right, 73 % where abstentions "
+            "count as errors, and the probability shown is too low where the disease is "
+            "frequent: 93 % of the Swiss patients had it. The number of vessels on "
+            "fluoroscopy, which weighs most in Cleveland, is hardly ever measured elsewhere. "
+            "The data are forty years old, with few women outside Cleveland and Budapest (16 "
+            "patients).",
         ),
         kind=Kind.FIXED,
         reliance=Reliance.AIDED,

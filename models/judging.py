@@ -118,6 +118,7 @@ def judge(answers: Answers, *, labels: Sequence[str], seed: int) -> Judged | Und
         if unseen_weights is None
         else _estimate(_means(unseen_weights, confidence[unseen])),
         unseen_abstained=_share(abstained[unseen]),
+        answered=_share(right[~abstained[kept]]),
         flagged=Undefined(reason="it was not measured")
         if answers.flagged is None
         else _share(answers.flagged[kept]),

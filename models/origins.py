@@ -52,7 +52,7 @@ _LABORATORIES: Final = 60
 _ABSENT: Final = -1.0  # below any matched value
 _FAR: Final = 0.985
 _HOPELESS: Final = 50.0  # nonsense is at a hundred, a made-up laboratory hardly ever at thirty
-_MOST_MISSING, _HOPELESSLY_MISSING = 0.1, 0.85
+_MOST_MISSING: Final = 0.1
 _FOLDS: Final = 3
 _SHARES_HERE: Final = (0.12, 0.12, 0.26, 0.34, 0.16)
 _MOST_HOST, _SHARE_OF_NODES = 0.4, 0.35
@@ -384,7 +384,6 @@ def _likeness(
         most_distant=float(np.quantile(distances, _FAR)),
         hopeless=_HOPELESS,
         most_missing=_MOST_MISSING,
-        hopelessly_missing=_HOPELESSLY_MISSING,
     )
 
 

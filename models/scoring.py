@@ -130,23 +130,20 @@ def _passed_over(model: ServedModel, columns: tuple[str, ...]) -> tuple[str, ...
 def _rows(model: ServedModel, part: Part, values: NDArray[np.float64]) -> list[_Row]:
     profiles = list(_profiles(model, part, values))
     matrix = np.stack([profile.values for profile in profiles])
-    probabilities = model.calibration.probabilities(model.margins(matrix))
     labels = model.labels
-    sets = [model.calibration.prediction_set(row) for row in probabilities]
-    remarks = model.remarks(profiles, np.array([len(kept) for kept in sets], dtype=np.intp))
     rows = []
-    for sample_id, row, kept, remark in zip(
-        part.texts(part.columns[0]), probabilities, sets, remarks, strict=True
+    for sample_id, verdict in zip(
+        part.texts(part.columns[0]), model.verdicts(profiles, model.margins(matrix)), strict=True
     ):
-        order = np.argsort(-row, kind="stable")
+        ranked, probabilities = verdict.ranked, verdict.probabilities
         rows.append(
             _Row(
                 id=sample_id,
-                label=labels[order[0]],
-                probability=float(row[order[0]]),
-                ranking=_json({labels[place]: float(row[place]) for place in order}),
-                prediction_set=_json([labels[place] for place in kept]),
-                flags=_json([*remark.flags, Flag.NOT_FOR_CARE]),
+                label=labels[ranked[0]],
+                probability=float(probabilities[ranked[0]]),
+                ranking=_json({labels[place]: float(probabilities[place]) for place in ranked}),
+                prediction_set=_json([labels[place] for place in verdict.kept]),
+                flags=_json([*verdict.flags, Flag.NOT_FOR_CARE]),
             )
         )
     return rows

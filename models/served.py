@@ -1,6 +1,6 @@
 """The model that answers: one immutable version, safe to share between requests."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from guarantee.abstention import Abstention
 from guarantee.card import Card, Language
-from models import uncertainty, waterfall
+from models import waterfall
 from models.account import Account, account
-from models.composite import read_values
+from models.composite import read_values, reads_ranks
 from models.contract import FeatureContract, Profile
 from models.explanation import (
     Attribution,
@@ -22,7 +22,7 @@ from models.explanation import (
 from models.gated import judgement
 from models.predictor import Predictor
 from models.reference import Reference
-from models.uncertainty import Calibration
+from models.uncertainty import KNOWS_NOTHING, Calibration, is_undecided
 
 
 class Flag(StrEnum):
@@ -41,13 +41,13 @@ class Answer:
 
     Attributes:
         label: Id of the most probable label; the first on the card of those equally probable.
-        probability: Of `label`, calibrated.
-        ranking: Label ids and calibrated probabilities, most probable first.
+        probability: Of `label`, calibrated; see `Verdict` where the model abstains.
+        ranking: Label ids and their probabilities, most probable first.
         labels: Label ids in the order of `margins`, `bases` and `contributions`.
         margins: (n_classes,), float32, before calibration.
         bases: (n_classes,), float32.
         contributions: (n_classes, n_features), float32, in margin units.
-        temperature: What calibration divides margins by.
+        temperature: What margins are divided by for the probabilities.
         prediction_set: Label ids that stay possible at 90 %, most probable first.
         profile: What was asked.
         features: Names, in the order of the contributions.
@@ -183,57 +183,76 @@ class ServedModel:
             InexactExplanation: The contributions do not add up; there is no answer.
         """
         explanation = self.predictor.explain(profile.values[np.newaxis])
-        probabilities = self.calibration.probabilities(explanation.margins[0])
-        labels = self.labels
-        order = np.argsort(-probabilities, kind="stable")
-        kept = self.calibration.prediction_set(probabilities)
-        (remark,) = self.remarks([profile], np.array([len(kept)]))
+        (verdict,) = self.verdicts([profile], explanation.margins)
+        labels, ranked = self.labels, verdict.ranked
         return Answer(
-            label=labels[order[0]],
-            probability=float(probabilities[order[0]]),
-            ranking=tuple((labels[place], float(probabilities[place])) for place in order),
+            label=labels[ranked[0]],
+            probability=float(verdict.probabilities[ranked[0]]),
+            ranking=tuple((labels[place], float(verdict.probabilities[place])) for place in ranked),
             labels=labels,
             margins=explanation.margins[0],
             bases=explanation.bases[0],
             contributions=explanation.contributions[0],
-            temperature=self.calibration.temperature,
-            prediction_set=tuple(labels[place] for place in kept),
-            flags=remark.flags,
+            temperature=verdict.temperature,
+            prediction_set=tuple(labels[place] for place in verdict.kept),
+            flags=verdict.flags,
             profile=profile,
             features=self.contract.names,
             model=self,
-            abstention=remark.abstention,
+            abstention=verdict.abstention,
         )
 
-    def remarks(self, profiles: Sequence[Profile], sizes: NDArray[np.intp]) -> tuple["Remark", ...]:
-        """What must be said beside any answer on these profiles.
+    def verdicts(
+        self, profiles: Sequence[Profile], margins: NDArray[np.float32]
+    ) -> tuple["Verdict", ...]:
+        """What is made of the margins, (n, n_classes), of these profiles.
 
         A model that can tell how far a profile is from its training cases goes by that distance;
         any other by how many features are unusual, each by itself.
-
-        Args:
-            sizes: (n,), how many labels each prediction set holds.
         """
         matrix = np.stack([profile.values for profile in profiles])
         found = judgement(self.predictor, matrix)
         if found is None:
             unlike = np.array([self.reference.is_unlike(row) for row in matrix])
-            hopeless = sparse = np.zeros(len(matrix), dtype=np.bool_)
+            hopeless = np.zeros(len(matrix), dtype=np.bool_)
         else:
-            unlike, hopeless, sparse = found.unlike, found.hopeless, found.sparse
-        undecided = uncertainty.undecided(sizes, classes=len(self.labels))
+            unlike, hopeless = found.unlike, found.hopeless
         return tuple(
-            _remark(
-                profile,
-                unlike=bool(unlike[row]),
-                # The first that stands is the reason told.
-                reasons={
-                    Abstention.TOO_FEW_FEATURES: bool(profile.lacking) or bool(sparse[row]),
-                    Abstention.OUT_OF_DISTRIBUTION: bool(hopeless[row]),
-                    Abstention.SET_TOO_LARGE: bool(undecided[row]),
-                },
+            self._verdict(
+                profile, margins[row], unlike=bool(unlike[row]), hopeless=bool(hopeless[row])
             )
             for row, profile in enumerate(profiles)
+        )
+
+    def _verdict(
+        self, profile: Profile, margins: NDArray[np.float32], *, unlike: bool, hopeless: bool
+    ) -> "Verdict":
+        least = self.contract.least(self.card.least_known_share)
+        few = bool(profile.lacking) or len(profile.values) - len(profile.missing) < least
+        calibration = KNOWS_NOTHING if few or hopeless else self.calibration
+        probabilities = calibration.probabilities(margins)
+        kept = calibration.prediction_set(probabilities)
+        # The first that stands is the reason told.
+        reasons = {
+            Abstention.TOO_FEW_FEATURES: few,
+            Abstention.OUT_OF_DISTRIBUTION: hopeless,
+            Abstention.SET_TOO_LARGE: is_undecided(len(kept), classes=len(self.labels)),
+        }
+        abstention = next((reason for reason, stands in reasons.items() if stands), None)
+        raised = {
+            Flag.OUT_OF_DISTRIBUTION: unlike,
+            Flag.MISSING_FEATURES: bool(profile.missing),
+            # To a model that reads ranks, values beyond are another scale, as good as any.
+            Flag.IMPLAUSIBLE_FEATURES: bool(profile.implausible)
+            and not reads_ranks(self.predictor),
+            Flag.ABSTAINED: abstention is not None,
+        }
+        return Verdict(
+            probabilities=probabilities,
+            temperature=calibration.temperature,
+            kept=kept,
+            flags=tuple(flag for flag, stands in raised.items() if stands),
+            abstention=abstention,
         )
 
     def margins(self, profiles: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -242,21 +261,24 @@ class ServedModel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Remark:
-    """What is said beside an answer, and why there is none where the model abstains."""
+class Verdict:
+    """What is made of one profile's margins, and said beside it.
 
+    Attributes:
+        probabilities: (n_classes,), calibrated; hardly more than an order of the labels where
+            the profile is one on which nobody knows what the margins are worth.
+        temperature: What the margins were divided by for that.
+        kept: Places of the labels in the prediction set, most probable first.
+        abstention: Why there is no answer; None where there is one.
+    """
+
+    probabilities: NDArray[np.float64]
+    temperature: float
+    kept: NDArray[np.intp]
     flags: tuple[Flag, ...]
     abstention: Abstention | None
 
-
-def _remark(profile: Profile, *, unlike: bool, reasons: Mapping[Abstention, bool]) -> Remark:
-    abstention = next((reason for reason, stands in reasons.items() if stands), None)
-    raised = {
-        Flag.OUT_OF_DISTRIBUTION: unlike,
-        Flag.MISSING_FEATURES: bool(profile.missing),
-        Flag.IMPLAUSIBLE_FEATURES: bool(profile.implausible),
-        Flag.ABSTAINED: abstention is not None,
-    }
-    return Remark(
-        flags=tuple(flag for flag, stands in raised.items() if stands), abstention=abstention
-    )
+    @property
+    def ranked(self) -> NDArray[np.intp]:
+        """Places of all labels, most probable first; equals in the card's order."""
+        return np.argsort(-self.probabilities, kind="stable")

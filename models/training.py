@@ -178,8 +178,9 @@ def train(
     ]
     shares = np.concatenate(outside[: len(planned.by_patient)])
     most_outside = float(np.quantile(shares, _TYPICAL_SHARE))
+    least = cohort.contract.least(card.least_known_share)
     said = [
-        _said(fitted, kept.profiles[part.test], share > most_outside)
+        _said(fitted, kept.profiles[part.test], share > most_outside, least)
         for part, fitted, share in zip(planned.parts, predictors, outside, strict=True)
     ]
     # 3.
@@ -194,17 +195,13 @@ def train(
         held_out_cases=len(parts.held_out), seed=parameters.seed, notes=notes,
     )  # fmt: skip
     if elsewhere is not None:
-        needed = elsewhere.profiles[:, elsewhere.contract.required]
-        answered = elsewhere.take(np.flatnonzero(~np.isnan(needed).any(axis=1)))
         quantiles = reference.quantiles_of(kept.profiles)
-        unlike = reference.outside_share(quantiles, answered.profiles) > most_outside
+        unlike = reference.outside_share(quantiles, elsewhere.profiles) > most_outside
         by_site = assessment.assess_elsewhere(
-            answered, _truth(answered, labels), _said(predictor, answered.profiles, unlike),
+            elsewhere, _truth(elsewhere, labels),
+            _said(predictor, elsewhere.profiles, unlike, least),
             calibration, truth, labels=labels, seed=parameters.seed,
         )  # fmt: skip
-        if refused := len(elsewhere.ids) - len(answered.ids):
-            said_of = f"{refused} cases of other hospitals lack what the model needs: not judged"
-            evaluation = evaluation.model_copy(update={"notes": (*evaluation.notes, said_of)})
         evaluation = evaluation.model_copy(update={"by_site": by_site})
     # 5.
     return Training(
@@ -229,16 +226,19 @@ def train(
     )
 
 
-def _said(fitted: Predictor, profiles: NDArray[np.float32], unlike: NDArray[np.bool_]) -> Said:
-    """What a model says of profiles, as `ServedModel.remarks` will.
+def _said(
+    fitted: Predictor, profiles: NDArray[np.float32], unlike: NDArray[np.bool_], least: int
+) -> Said:
+    """What a model says of profiles, as `ServedModel.verdicts` will.
 
     Args:
         unlike: (n,), what the reference of its training cases says, where the model judges
             likeness by nothing better.
+        least: With fewer features than this, it gives no answer.
     """
-    declined = np.zeros(len(profiles), dtype=np.bool_)
+    declined = np.asarray((~np.isnan(profiles)).sum(axis=1) < least, dtype=np.bool_)
     if (found := judgement(fitted, profiles)) is not None:
-        unlike, declined = found.unlike, found.hopeless | found.sparse
+        unlike, declined = found.unlike, declined | found.hopeless
     return Said(margins=fitted.margins(profiles), flagged=unlike, declined=declined)
 
 

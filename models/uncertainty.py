@@ -72,15 +72,25 @@ class Calibration(BaseModel):
         )
 
 
+KNOWS_NOTHING: Final = Calibration(temperature=20, set_threshold=0, cases=0)
+"""For a profile that no case of calibration was like, or of which next to nothing is known.
+
+Its margins may be as high as any, and say nothing: at the highest temperature that is ever fitted
+hardly more than the order of the labels is left of them, and every label stays possible.
+"""
+
+
 def undecided(sizes: NDArray[np.intp], *, classes: int) -> NDArray[np.bool_]:
-    """Whether so many classes stay possible that a model had better not answer.
+    """`is_undecided` of prediction sets of these sizes, (n,)."""
+    return np.array([is_undecided(int(size), classes=classes) for size in sizes], dtype=np.bool_)
 
-    More than half of them, and more than two: with two left there is still something to say.
 
-    Args:
-        sizes: (n,), of the prediction sets.
+def is_undecided(size: int, *, classes: int) -> bool:
+    """Whether a prediction set of that size had better not be given for an answer.
+
+    More than half of the classes, and more than two: with two left there is something to say.
     """
-    return np.asarray(sizes > max(2, classes // 2), dtype=np.bool_)
+    return size > max(2, classes // 2)
 
 
 def softmax(margins: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -104,7 +114,8 @@ def fit_temperature(margins: NDArray[np.floating], truth: NDArray[np.intp]) -> f
         return float(-np.log(np.maximum(chosen, np.finfo(np.float64).tiny)).mean())
 
     # Log loss is convex in 1 / temperature, hence unimodal here: a golden section finds it.
-    low, high = -np.log(20.0), np.log(20.0)
+    high = np.log(KNOWS_NOTHING.temperature)
+    low = -high
     golden = (np.sqrt(5) - 1) / 2
     while high - low > 1e-3:
         left, right = high - golden * (high - low), low + golden * (high - low)

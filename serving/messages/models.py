@@ -57,9 +57,14 @@ class ContractGiven(Given):
 
     model: str
     version: str
+    least_features: int = Field(
+        description="Given fewer of them than so many, or not all that are `required`, the model "
+        "abstains: `too_few_features`"
+    )
     features: tuple[Feature, ...] = Field(
         description="By name, with the unit to send; outside `possible` a value is refused, "
-        "outside `plausible` it is taken and flagged"
+        "outside `plausible` it is taken and flagged, unless the model reads ranks, to which any "
+        "scale is as good"
     )
 
 

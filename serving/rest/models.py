@@ -80,7 +80,12 @@ def show_contract(house: TheHouse, name: Name) -> ContractGiven:
     if serving is None:
         raise NotServing("no version of this model is promoted, so there is no contract yet")
     contract = house.versions.get(serving).contract
-    return ContractGiven(model=name, version=serving.version, features=contract.features)
+    return ContractGiven(
+        model=name,
+        version=serving.version,
+        least_features=contract.least(serving.card.least_known_share),
+        features=contract.features,
+    )
 
 
 @router.post("/{name}/suspension", status_code=CREATED)

@@ -91,7 +91,7 @@ def gated() -> Gated:
         elsewhere=discriminant(),
         likeness=Likeness(
             centroids=centroids(), spread=0.3, most_distant=1.0, hopeless=9.0,
-            most_missing=0.3, hopelessly_missing=0.8,
+            most_missing=0.3,
         ),
         temperature=1.5,
     )  # fmt: skip

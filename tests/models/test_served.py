@@ -1,10 +1,12 @@
 """The version that answers."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from guarantee.abstention import Abstention
 from models.cohorts import Cohort
 from models.served import Flag, ServedModel
 from models.training import Training
@@ -58,6 +60,30 @@ def test_flags_say_what_is_missing_implausible_or_unlike_the_cohort(served: Serv
     )
     partial = {"gene 0": 5.0}
     assert served.answer(served.contract.vector(partial)).flags == (Flag.MISSING_FEATURES,)
+
+
+def test_with_fewer_features_than_its_card_asks_for_no_model_claims_to_know(
+    served: ServedModel,
+) -> None:
+    card = served.card.model_copy(update={"least_known_share": 0.5})
+    asking = replace(served, card=card)
+    sent = {f"gene {place}": 8.0 for place in range(3)}
+    enough = asking.answer(asking.contract.vector(sent))
+    assert enough.abstention is None
+    assert enough.probability == served.answer(served.contract.vector(sent)).probability
+    del sent["gene 2"]
+    answer = asking.answer(asking.contract.vector(sent))
+    assert answer.abstention is Abstention.TOO_FEW_FEATURES
+    assert answer.flags == (Flag.MISSING_FEATURES, Flag.ABSTAINED)
+    # The order of the labels is left, and nothing that looks like knowledge.
+    known = served.answer(served.contract.vector(sent))
+    assert [label for label, _ in answer.ranking] == [label for label, _ in known.ranking]
+    assert answer.label == known.label
+    assert answer.probability < 0.4 < known.probability
+    assert set(answer.prediction_set) == set(served.labels)
+    np.testing.assert_array_equal(answer.margins, known.margins)
+    totals = answer.contributions.sum(axis=1) + answer.bases
+    np.testing.assert_allclose(totals, answer.margins, atol=1e-4)
 
 
 def test_reasons_are_given_for_any_label_and_no_other(served: ServedModel) -> None:
