@@ -18,7 +18,7 @@ from pydantic import (
 from pydantic_core import to_json
 
 from guarantee.abstention import ABSTAINED, Abstention
-from guarantee.card import Card, Language, Mode, ModelName
+from guarantee.card import Card, Language, Measure, Mode, ModelName
 from guarantee.errors import GuaranteeError
 from guarantee.identity import Assurance, Patient, Profession
 from guarantee.records import RecordType
@@ -422,6 +422,50 @@ class FeatureDrift(Body):
     shift: float | None = None
 
 
+class IncidentReported(Body):
+    """That performance, or people's use of the answers, is beyond the card's bounds.
+
+    An incident is a deterioration in the performance of a device, or a use error: MDR, article 2,
+    64. Aggregates only.
+
+    Attributes:
+        cases: Of the latest window; each figure has a number of its own.
+        first_index, last_index: Between them lie the inferences that the figures were read of.
+    """
+
+    cases: int
+    first_index: int
+    last_index: int
+    missed: tuple["BoundMissed", ...]
+
+
+class BoundMissed(Body):
+    """One figure that does not keep its bound.
+
+    Attributes:
+        group: As "hospital H1"; none for all cases.
+        low, high: Its interval, which lies beyond the bound as a whole.
+        least, most: The card's bound.
+    """
+
+    measure: Measure
+    group: str | None = None
+    cases: int
+    value: float
+    low: float
+    high: float
+    least: float | None = None
+    most: float | None = None
+
+
+class IncidentEnded(Body):
+    """That a later window keeps what an incident's did not."""
+
+    cases: int
+    first_index: int
+    last_index: int
+
+
 class MemberAppointed(Body):
     """A seat in the college."""
 
@@ -685,6 +729,7 @@ class LogOpened(Body):
 
 
 DriftDetected.model_rebuild()
+IncidentReported.model_rebuild()
 
 BODY_TYPES: dict[RecordType, type[Body]] = {
     kind: body

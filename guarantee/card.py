@@ -173,6 +173,62 @@ class Rule(_Part):
     least_shift: float = Field(default=0, ge=0)
 
 
+class Measure(StrEnum):
+    """What of a model's performance, and of people's use of it, a card may bound.
+
+    Each of the latest cases that can tell it, one a patient. Against confirmed outcomes: accuracy,
+    overconfidence (mean confidence − accuracy), coverage of the prediction sets. Before outcomes:
+    the accuracy that the confidence promises. Of answers decided on: overridden, disregarded; of
+    those whose time for review is up: lapsed. Of first reads: those that were the withheld answer;
+    of those given up for the answer, with a confirmed outcome: those that were right (misled).
+    """
+
+    ACCURACY = "accuracy"
+    OVERCONFIDENCE = "overconfidence"
+    COVERAGE = "coverage"
+    ESTIMATED_ACCURACY = "estimated_accuracy"
+    OVERRIDDEN = "overridden"
+    DISREGARDED = "disregarded"
+    LAPSED = "lapsed"
+    FIRST_READS_AGREEING = "first_reads_agreeing"
+    MISLED = "misled"
+
+
+class Bound(_Part):
+    """What a measure should keep; it is missed where its 95 % interval lies beyond as a whole.
+
+    What is known by hospital, machine, sex and age band is held in each of these, too.
+
+    Attributes:
+        least, most: Shares; a difference of shares for overconfidence.
+        then: What follows beside the alarm's record.
+    """
+
+    measure: Measure
+    least: float | None = Field(default=None, ge=-1, le=1)
+    most: float | None = Field(default=None, ge=-1, le=1)
+    then: Response = Response.ALERT
+
+    @model_validator(mode="after")
+    def _something_is_bounded(self) -> Self:
+        if self.least is None and self.most is None:
+            raise ValueError("a bound has a least, a most, or both")
+        if self.least is not None and self.most is not None and self.least > self.most:
+            raise ValueError("least is above most: nothing could keep it")
+        return self
+
+
+_BOUNDS: Final = (
+    Bound(measure=Measure.OVERCONFIDENCE, most=0.1),
+    Bound(measure=Measure.COVERAGE, least=0.8),
+    Bound(measure=Measure.OVERRIDDEN, most=0.3),
+    Bound(measure=Measure.DISREGARDED, most=0.3),
+    Bound(measure=Measure.LAPSED, most=0.3),
+    Bound(measure=Measure.MISLED, most=0.5),
+)
+"""Right for any model; what accuracy to expect is each card's own word."""
+
+
 class MonitoringPolicy(_Part):
     """What the monitoring team watches, with which tests and thresholds, and what then follows.
 
@@ -194,6 +250,7 @@ class MonitoringPolicy(_Part):
             inferences, the last is the case.
         window_days: Where given, no case of a window is older than this many days.
         rules: The sternest that holds is followed; where none does, drift is put on record alone.
+        bounds: Of performance and use; the same, for an incident.
     """
 
     numeric_test: Literal["ks"] = "ks"
@@ -204,6 +261,7 @@ class MonitoringPolicy(_Part):
     window_cases: int = Field(default=500, ge=20)
     window_days: int | None = Field(default=None, ge=1)
     rules: tuple[Rule, ...] = tuple(Rule(family=one, then=Response.ALERT) for one in Family)
+    bounds: tuple[Bound, ...] = _BOUNDS
 
     @property
     def share(self) -> float:

@@ -38,9 +38,14 @@ def _promote(header: Header, state: State) -> None:
         raise AlreadyDone("this version answers already")
     # A promotion does not lift a suspension: the college alone resumes.
     step = model.step if model.step is Standing.SUSPENDED else Standing.SERVING
-    # What drifted away from one version's reference says nothing of the next one's.
+    # What was found of one version says nothing of the next one.
     moved = replace(
-        model, step=step, version=header.model_version, promotion=header.id, drifting=False
+        model,
+        step=step,
+        version=header.model_version,
+        promotion=header.id,
+        drifting=False,
+        failing=False,
     )
     state.put(name, moved, model)
 
@@ -105,6 +110,17 @@ def _drift(header: Header, state: State) -> None:
         state.put(header.model or "", replace(model, drifting=drifted), model)
 
 
+def _incident(header: Header, state: State) -> None:
+    reported = header.type is RecordType.INCIDENT_REPORTED
+    expect(header, outcome=("reported",) if reported else ("ended",))
+    version_of(header, state)
+    model = model_of(header, state)
+    if not reported and not model.failing:
+        raise StepMissing("no incident stands: IncidentReported is missing")
+    if model.failing != reported:
+        state.put(header.model or "", replace(model, failing=reported), model)
+
+
 RULES: Final[dict[RecordType, Rule]] = {
     RecordType.MODEL_REGISTERED: _register,
     RecordType.MODEL_PROMOTED: _promote,
@@ -114,4 +130,6 @@ RULES: Final[dict[RecordType, Rule]] = {
     RecordType.COHORT_SCORED: _score,
     RecordType.DRIFT_DETECTED: _drift,
     RecordType.DRIFT_CLEARED: _drift,
+    RecordType.INCIDENT_REPORTED: _incident,
+    RecordType.INCIDENT_ENDED: _incident,
 }

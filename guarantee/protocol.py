@@ -49,6 +49,8 @@ ROLES: Final[dict[RecordType, frozenset[Role]]] = {
     RecordType.COHORT_SCORED: _SCIENTIST,
     RecordType.DRIFT_DETECTED: _MONITOR,
     RecordType.DRIFT_CLEARED: _MONITOR,
+    RecordType.INCIDENT_REPORTED: _MONITOR,
+    RecordType.INCIDENT_ENDED: _MONITOR,
     RecordType.MEMBER_APPOINTED: _COLLEGE,
     RecordType.VOTE_CAST: _COLLEGE,
     RecordType.MODEL_APPROVED: _COLLEGE,

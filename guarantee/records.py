@@ -45,6 +45,8 @@ class RecordType(StrEnum):
     COHORT_SCORED = "CohortScored"
     DRIFT_DETECTED = "DriftDetected"
     DRIFT_CLEARED = "DriftCleared"
+    INCIDENT_REPORTED = "IncidentReported"
+    INCIDENT_ENDED = "IncidentEnded"
     MEMBER_APPOINTED = "MemberAppointed"
     DRAW_ANNOUNCED = "DrawAnnounced"
     DRAW_ABANDONED = "DrawAbandoned"

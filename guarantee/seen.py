@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, exists, select
 
 from guarantee.bodies import (
     BODY_TYPES,
@@ -108,10 +108,12 @@ def inferences(
     oldest_first: bool = False,
     once_a_patient: bool = False,
     passing_over: set[str] | None = None,
+    followed_by: RecordType | None = None,
 ) -> Iterator[Seen]:
     """A version's inferences, the newest first; erased ones are passed over.
 
     Args:
+        followed_by: Those alone whose dossier has such a record.
         once_a_patient: Of each patient the first that is met, alone.
         passing_over: Pseudonyms of patients who are passed over. Those given out are added, so
             that a second reading may pass over the patients of the first.
@@ -126,7 +128,9 @@ def inferences(
     place: int | None = None
     while True:
         with ledger.store.reading() as connection:
-            rows = _page(connection, model, span, place, oldest_first=oldest_first)
+            rows = _page(
+                connection, model, span, place, oldest_first=oldest_first, followed_by=followed_by
+            )
             if not rows:
                 return
             place = rows[-1].position
@@ -149,7 +153,13 @@ def inferences(
 
 
 def _page(
-    connection: Connection, model: str, span: Span, place: int | None, *, oldest_first: bool
+    connection: Connection,
+    model: str,
+    span: Span,
+    place: int | None,
+    *,
+    oldest_first: bool,
+    followed_by: RecordType | None,
 ) -> Sequence[Row[Any, Any, Any, Any]]:
     position = RECORDS.c.position
     where = [RECORDS.c.type == RecordType.INFERENCE_MADE.value, RECORDS.c.model == model]
@@ -164,6 +174,11 @@ def _page(
         where.append(RECORDS.c.id >= first_id(span.since))
     if span.until is not None:
         where.append(RECORDS.c.id < first_id(span.until))
+    if followed_by is not None:
+        later = RECORDS.alias()
+        where.append(
+            exists().where(later.c.dossier == RECORDS.c.id, later.c.type == followed_by.value)
+        )
     statement = (
         select(position, RECORDS.c.header, BODIES.c.key_id, BODIES.c.stored)
         .outerjoin(BODIES, BODIES.c.record_id == RECORDS.c.id)

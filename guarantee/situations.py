@@ -135,13 +135,19 @@ class Dossier:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """One model, by its name; `version` is the one that answers, `cause` the stopping record."""
+    """One model, by its name; `version` is the one that answers, `cause` the stopping record.
+
+    Attributes:
+        drifting: Whether drift of that version is on record and not cleared.
+        failing: Whether an incident of that version is on record and not ended.
+    """
 
     step: Standing
     version: str | None = None
     promotion: str | None = None
     cause: str | None = None
     drifting: bool = False
+    failing: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Alerts: what a finding's record says, sent to one address until it is taken.
 
 An alert is named by its record, so however often it comes it is one. It holds what the record
-holds in clear: columns, tests and shares, nobody's name and nobody's value.
+holds in clear: columns, tests and figures, nobody's name and nobody's value.
 
 Each waits as a file in the home until the address has taken it: a run tries a few times, and the
 next run goes on.
@@ -22,7 +22,14 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from guarantee.bodies import DriftCleared, DriftDetected, FeatureDrift
+from guarantee.bodies import (
+    BoundMissed,
+    DriftCleared,
+    DriftDetected,
+    FeatureDrift,
+    IncidentEnded,
+    IncidentReported,
+)
 from guarantee.card import Response
 from guarantee.home import Home
 from guarantee.ledger import Ledger
@@ -30,6 +37,8 @@ from guarantee.logged import Recorded
 from guarantee.records import RecordType
 from guarantee.situations import Model
 from monitoring.errors import MonitoringError
+from monitoring.standing import Begun
+from monitoring.suspension import said
 
 SIGNATURE: Final = "Garant-Signature"
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
@@ -52,6 +61,7 @@ class Alert(BaseModel):
         time: ISO 8601, UTC, as the record claims.
         response: What the card's policy made of it.
         suspension: The record that suspends the model by now, if any does.
+        columns, missed: What drifted; which of the card's bounds are not kept.
         ends: The findings that are over.
         text: All of it in a line.
     """
@@ -67,33 +77,39 @@ class Alert(BaseModel):
     version: str
     cases: int
     columns: tuple[FeatureDrift, ...] = ()
+    missed: tuple[BoundMissed, ...] = ()
     response: Response
     suspension: str | None = None
     ends: tuple[str, ...] = ()
     text: str
 
 
-def drifted(ledger: Ledger, found: Recorded, body: DriftDetected, response: Response) -> Alert:
+def begun(ledger: Ledger, found: Recorded, body: Begun, response: Response) -> Alert:
     """The alert of a finding, whose suspension, if any, is on record already."""
     model = ledger.get(Model, found.header.model or "")
     cause = model.cause if model is not None else None
-    names = ", ".join(one.feature for one in body.features)
     stopped = f"; the model is suspended ({cause})" if cause else ""
     return _alert(
         ledger,
         found,
-        f"drift in {body.cases} cases, of {names}{stopped}",
+        f"{said(body)}{stopped}",
         cases=body.cases,
-        columns=body.features,
+        columns=body.features if isinstance(body, DriftDetected) else (),
+        missed=body.missed if isinstance(body, IncidentReported) else (),
         response=response,
         suspension=cause,
     )
 
 
-def over(ledger: Ledger, cleared: Recorded, body: DriftCleared, ended: tuple[str, ...]) -> Alert:
-    """The alert that drift is over; for those who were told of it."""
-    text = f"no drift any more in {body.cases} cases"
-    return _alert(ledger, cleared, text, cases=body.cases, response=Response.ALERT, ends=ended)
+def over(ledger: Ledger, end: Recorded, ended: tuple[str, ...]) -> Alert:
+    """The alert that what was found is over; for those who were told of it."""
+    if end.header.type is RecordType.DRIFT_CLEARED:
+        cases = ledger.open_as(end, DriftCleared).cases
+        text = f"no drift any more in {cases} cases"
+    else:
+        cases = ledger.open_as(end, IncidentEnded).cases
+        text = f"the card's bounds are kept again in {cases} cases"
+    return _alert(ledger, end, text, cases=cases, response=Response.ALERT, ends=ended)
 
 
 def _alert(
@@ -104,6 +120,7 @@ def _alert(
     cases: int,
     response: Response,
     columns: tuple[FeatureDrift, ...] = (),
+    missed: tuple[BoundMissed, ...] = (),
     suspension: str | None = None,
     ends: tuple[str, ...] = (),
 ) -> Alert:
@@ -119,6 +136,7 @@ def _alert(
         version=version,
         cases=cases,
         columns=columns,
+        missed=missed,
         response=response,
         suspension=suspension,
         ends=ends,

@@ -3,7 +3,7 @@
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Annotated, Final
@@ -20,7 +20,9 @@ from guarantee.commands import (
     say_refused,
 )
 from guarantee.errors import GuaranteeError
+from guarantee.lapse import record_lapses
 from guarantee.ledger import Ledger
+from guarantee.logged import Recorded
 from guarantee.versions import model_names, standing
 from models.errors import ModelsError
 from models.promotion import lagging_aliases
@@ -84,9 +86,10 @@ def run(
     alert_url: AlertUrlOption = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
-    """Look at the latest cases; record drift, or its end, in the log; follow the card's policy.
+    """Look at the latest cases; record drift, incidents, or their end; follow the card's policy.
 
-    A case is a patient's latest inference. Too few are "undecided", never "stable". The same
+    A case is a patient's latest inference. Too few are "undecided", never "stable". An incident
+    is performance or use beyond a bound of the card, with its whole 95 % interval. The same
     window is recorded once. The policy may alert, and suspend the model. Exit 0 whatever was
     found, 1 where a model could not be looked at or an alert was not taken.
     """
@@ -110,11 +113,38 @@ def run(
                 "`garant models check` says more.",
                 err=True,
             )
+        if recorded := record_lapses(ledger, actor, model=name):
+            _say_lapsed(recorded)
         failed = _each(ledger, name, look)
         if webhook is not None:
             failed = not _deliver(outbox, webhook) or failed
     if failed:
         raise typer.Exit(1)
+
+
+@app.command(epilog="Example: garant monitor lapse")
+def lapse(
+    context: typer.Context,
+    token: TokenOption,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="The model; left out, every one.", show_default=False),
+    ] = None,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Record which answers nobody decided on in the time that their card leaves; for cron.
+
+    Each is recorded once; nothing of an answer is shown, and a later decision is still possible.
+    `garant monitor run` does this, too.
+    """
+    with refusing(), acting(context, home, token) as (ledger, actor):
+        _say_lapsed(record_lapses(ledger, actor, model=name))
+
+
+def _say_lapsed(recorded: Sequence[Recorded]) -> None:
+    for one in recorded:
+        typer.echo(f"review lapsed: {one.header.model} {one.header.dossier}")
+    typer.echo(f"reviews lapsed: {len(recorded)}")
 
 
 @app.command(epilog="Example: garant monitor report tumour-origin-microarray --days 30")
@@ -212,11 +242,26 @@ def _show(look: Look) -> None:
     if look.performance is not None:
         for line in told(look.performance):
             typer.echo(f"  {line}")
+    if look.judged and look.performance is None:
+        unknown = [one for one in look.judged if isinstance(one.found, Undecided)]
+        for one in look.judged:
+            if one.is_missed:
+                typer.echo(f"  {one}")
+        typer.echo(
+            f"  the card's bounds: {sum(one.is_missed for one in look.judged)} missed, "
+            f"{len(unknown)} undecided, of {len(look.judged)}"
+        )
+    elif look.judged:
+        typer.echo("  the card's bounds, and 95 % intervals:")
+        for one in look.judged:
+            typer.echo(f"    {one}")
     if look.recorded is not None:
         typer.echo(f"  recorded: {look.recorded.header.type} {look.recorded.id}")
+    if look.incident is not None:
+        typer.echo(f"  recorded: {look.incident.header.type} {look.incident.id}")
     if look.suspended is not None:
         typer.echo(f"  the card's policy suspended the model: ModelSuspended {look.suspended.id}")
-    if look.alerts and look.recorded is not None:
+    if look.alerts and (look.recorded is not None or look.incident is not None):
         typer.echo("  the card's policy alerts, where GARANT_ALERT_URL says")
     if look.report is not None:
         typer.echo(f"  report: {look.report}")

@@ -22,7 +22,7 @@ from guarantee.tally import Counted, Counts, Tally
 from guarantee.versions import RegisteredVersion, standing
 from monitoring import runs
 from monitoring.alerts import Outbox
-from monitoring.runs import Found
+from monitoring.runs import Found, Held
 from monitoring.suspension import finding_of
 
 DECISIONS: Final = 100
@@ -56,7 +56,7 @@ class Figures(Collector):
         yield from self._waiting(serving, now)
         yield self._overridden(list(serving))
         yield from self._suspensions(models)
-        yield _drifting(models, serving)
+        yield from _standing(models, serving)
         yield from self._runs(serving, now)
         yield self._alerts()
         yield from self._log(now)
@@ -129,6 +129,11 @@ class Figures(Collector):
             "1 for what that run found, else 0; undecided is too few cases, not no drift.",
             labels=["model", "finding"],
         )
+        measures = GaugeMetricFamily(
+            "garant_monitoring_measure",
+            "1 for what that run found of a figure that the card bounds, else 0.",
+            labels=["model", "measure", "found"],
+        )
         for name, version in serving.items():
             run = runs.last(self._home, name)
             if run is not None and run.version != version.version:
@@ -136,7 +141,11 @@ class Figures(Collector):
             age.add_metric([name], _age(run.at if run else None, now))
             for one in Found:
                 found.add_metric([name, one.value], run is not None and run.found is one)
-        yield from (age, found)
+            for measure in sorted({bound.measure for bound in version.card.monitoring.bounds}):
+                for held in Held:
+                    is_so = run is not None and run.measures.get(measure) is held
+                    measures.add_metric([name, measure.value, held.value], is_so)
+        yield from (age, found, measures)
 
     def _alerts(self) -> Metric:
         return GaugeMetricFamily(
@@ -200,16 +209,24 @@ def _place(item: tuple[Counted, int]) -> tuple[str, str, str]:
     return item[0].model, item[0].version, item[0].outcome
 
 
-def _drifting(models: list[tuple[str, Model]], serving: dict[str, RegisteredVersion]) -> Metric:
-    family = GaugeMetricFamily(
+def _standing(
+    models: list[tuple[str, Model]], serving: dict[str, RegisteredVersion]
+) -> tuple[Metric, Metric]:
+    drift = GaugeMetricFamily(
         "garant_drift_standing",
         "1 where drift of the version that answers is on record and not cleared, else 0.",
         labels=["model"],
     )
+    incident = GaugeMetricFamily(
+        "garant_incident_standing",
+        "1 where performance or use beyond the card's bounds is on record and not over, else 0.",
+        labels=["model"],
+    )
     for name, model in models:
         if name in serving:
-            family.add_metric([name], model.drifting)
-    return family
+            drift.add_metric([name], model.drifting)
+            incident.add_metric([name], model.failing)
+    return drift, incident
 
 
 def _age(at: int | None, now: int) -> float:

@@ -2,20 +2,25 @@
 
 Before truths arrive, an estimate from the calibrated confidence, with the error that such estimates
 had on earlier cases. One case a patient. Of few cases no figure is told: it would be about each.
+
+Truths come weeks after answers, and decisions hours: each figure is of the latest cases that can
+tell it, as many as a window has, since a busy ward's latest have no truth yet.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from guarantee import seen
 from guarantee.abstention import ABSTAINED
 from guarantee.bodies import Context
 from guarantee.card import Card
 from guarantee.ledger import Ledger
+from guarantee.records import RecordType
 from guarantee.seen import Followed, Seen, Span
 from models.evaluation import Estimate, wilson
 from models.served import ServedModel
@@ -26,7 +31,9 @@ from monitoring.window import AS_THE_CARD_SAYS, KINDS, Bounds
 _Z95: Final = 1.959963984540054
 _BINS: Final = 5
 _LEAST_IN_A_BIN: Final = 20
-_MOST_PAST: Final = 20_000
+_MOST: Final = 5000
+"""Cases of a figure: it is then sure to a point or two, and more would be slow."""
+_HOUR_MS: Final = 3_600_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +83,7 @@ class Group:
     name: str
     cases: int
     accuracy: Estimate
+    overconfidence: Estimate
     coverage: Estimate
 
 
@@ -86,7 +94,7 @@ class Against:
     Attributes:
         cases: Answered, and with such a label.
         accuracy: Share of answers that are the label.
-        overconfidence: Mean confidence − accuracy; interval of the normal approximation.
+        overconfidence: Mean confidence − accuracy; the interval is that of the accuracy.
         coverage: Share of prediction sets that hold the label.
         reliability: In bins of as many cases each; empty where there are too few.
         groups: Those with enough cases.
@@ -131,64 +139,98 @@ class Performance:
     Attributes:
         cases: One a patient.
         abstained: Of these; they are in no figure of accuracy.
+        first_index, last_index: Between them lie all inferences that figures were read of; none
+            where there were none.
         truths: Against confirmed outcomes.
         decisions: Against the labels that clinicians decided.
     """
 
     cases: int
     abstained: int
+    first_index: int | None
+    last_index: int | None
     truths: Against | Undecided
     decisions: Against | Undecided
     estimate: Estimated | Undecided
     use: Use
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cases:
+    """What a window's figures are read of; each one a patient, within the window's bounds.
+
+    Attributes:
+        latest: All of them.
+        known: The latest with a confirmed outcome.
+        decided: The latest that clinicians decided on.
+        due: The latest whose time for review is up.
+        past: With a confirmed outcome, before the window and of other patients.
+    """
+
+    latest: Sequence[Case]
+    known: Sequence[Case] = ()
+    decided: Sequence[Case] = ()
+    due: Sequence[Case] = ()
+    past: Sequence[Case] = ()
+
+
 def measure(ledger: Ledger, served: ServedModel, bounds: Bounds = AS_THE_CARD_SAYS) -> Performance:
-    """Measure the window that `window.read` reads within the same bounds."""
-    span, count = bounds.span(served.card.monitoring, ledger.now())
+    """Measure within the bounds that `window.read` reads; of a large window, its latest cases."""
+    card, now = served.card, ledger.now()
+    span, count = bounds.span(card.monitoring, now)
+    most = min(count or _MOST, _MOST)
+
+    def cases(
+        span: Span, followed_by: RecordType | None = None, passing_over: set[str] | None = None
+    ) -> list[Case]:
+        found = seen.inferences(
+            ledger,
+            model=served.name,
+            version=served.version,
+            span=span,
+            once_a_patient=True,
+            passing_over=passing_over,
+            followed_by=followed_by,
+        )
+        light = [(case.id, _case(case)) for case in islice(found, most)]
+        followed = seen.followed(ledger, [one for one, _ in light])
+        return [make(followed[one]) for one, make in light if one in followed]
+
     patients: set[str] = set()
-    cases = _cases(ledger, served, span, count, patients)
-    first = min((case.index for case in cases), default=0)
-    past = _cases(ledger, served, Span(end=first), min(5 * len(cases), _MOST_PAST), patients)
-    return performance(cases, past, served.card, now=ledger.now())
-
-
-def performance(
-    cases: Sequence[Case], past: Sequence[Case], card: Card, *, now: int
-) -> Performance:
-    """The figures of these cases; `past` ones tell how far estimates were off."""
-    least = card.monitoring.least_cases
-    answered = [case for case in cases if not case.abstained]
-    return Performance(
-        cases=len(cases),
-        abstained=len(cases) - len(answered),
-        truths=_against(answered, lambda case: case.truth, least),
-        decisions=_against(answered, lambda case: case.decided, least),
-        estimate=_estimated(answered, [case for case in past if not case.abstained], least),
-        use=used(cases, card.lapse_hours, now=now),
+    latest = cases(span, passing_over=patients)
+    lapsed = now - card.lapse_hours * _HOUR_MS + 1
+    until = lapsed if span.until is None else min(span.until, lapsed)
+    first = min((case.index for case in latest), default=0)
+    return performance(
+        Cases(
+            latest=latest,
+            known=cases(span, RecordType.OUTCOME_CONFIRMED),
+            decided=cases(span, RecordType.DECISION_SIGNED),
+            due=cases(replace(span, until=until)),
+            past=cases(Span(end=first), RecordType.OUTCOME_CONFIRMED, patients),
+        ),
+        card,
     )
 
 
-def _cases(
-    ledger: Ledger, served: ServedModel, span: Span, count: int | None, patients: set[str]
-) -> list[Case]:
-    """The latest cases of a span, latest first, without the profiles."""
-    light = [
-        (case.id, _case(case))
-        for case in islice(
-            seen.inferences(
-                ledger,
-                model=served.name,
-                version=served.version,
-                span=span,
-                once_a_patient=True,
-                passing_over=patients,
-            ),
-            count,
-        )
-    ]
-    followed = seen.followed(ledger, [one for one, _ in light])
-    return [make(followed[one]) for one, make in light if one in followed]
+def performance(cases: Cases, card: Card) -> Performance:
+    """The figures of these cases."""
+    least = card.monitoring.least_cases
+    latest, known, decided, due, past = (
+        [case for case in some if not case.abstained]
+        for some in (cases.latest, cases.known, cases.decided, cases.due, cases.past)
+    )
+    read = [case.index for some in (cases.latest, known, decided, due) for case in some]
+    return Performance(
+        cases=len(cases.latest),
+        abstained=len(cases.latest) - len(latest),
+        first_index=min(read, default=None),
+        last_index=max(read, default=None),
+        truths=_against(known, lambda case: case.truth, least),
+        decisions=_against(decided, lambda case: case.decided, least),
+        estimate=_estimated(latest, past, least),
+        use=used(decided=decided, due=due, known=known, lapse_hours=card.lapse_hours),
+    )
 
 
 def _case(case: Seen) -> Callable[[Followed], Case]:
@@ -219,8 +261,6 @@ def _against(
     right = np.array([case.label == told for case, told in pairs])
     held = np.array([told in case.prediction_set for case, told in pairs])
     confidence = np.array([case.confidence for case, _ in pairs])
-    gaps = confidence - right
-    half = _Z95 * float(gaps.std()) / len(gaps) ** 0.5
     groups, small = [], 0
     for kind in KINDS:
         said = [getattr(case.context, kind) for case, _ in pairs]
@@ -235,17 +275,14 @@ def _against(
                     name=name,
                     cases=int(of_group.sum()),
                     accuracy=_share(right[of_group]),
+                    overconfidence=_gap(confidence[of_group], right[of_group]),
                     coverage=_share(held[of_group]),
                 )
             )
     return Against(
         cases=len(pairs),
         accuracy=_share(right),
-        overconfidence=Estimate(
-            value=float(gaps.mean()),
-            low=float(gaps.mean()) - half,
-            high=float(gaps.mean()) + half,
-        ),
+        overconfidence=_gap(confidence, right),
         coverage=_share(held),
         reliability=tuple(
             Reliability(
@@ -261,8 +298,13 @@ def _against(
     )
 
 
-def _share(hits: "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]") -> Estimate:
+def _share(hits: NDArray[np.bool_]) -> Estimate:
     return wilson(int(hits.sum()), len(hits))
+
+
+def _gap(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> Estimate:
+    mean, accuracy = float(confidence.mean()), _share(right)
+    return Estimate(value=mean - accuracy.value, low=mean - accuracy.high, high=mean - accuracy.low)
 
 
 def _estimated(cases: Sequence[Case], past: Sequence[Case], least: int) -> Estimated | Undecided:

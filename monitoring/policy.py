@@ -1,10 +1,10 @@
-"""What the card's policy makes of drift on record: nothing more, an alert, a suspension."""
+"""What the card's policy makes of a finding on record: nothing more, an alert, a suspension."""
 
 from collections.abc import Iterable
 from typing import Final
 
 from guarantee.appending import Request
-from guarantee.bodies import DriftDetected, FeatureDrift
+from guarantee.bodies import FeatureDrift, IncidentReported
 from guarantee.card import Family, MonitoringPolicy, Response, Rule
 from guarantee.ledger import Ledger
 from guarantee.logged import Recorded
@@ -15,6 +15,7 @@ from guarantee.versions import suspend
 from models.served import ServedModel
 from monitoring.drift import ABSTAINED, CONFIDENCE, LABEL, MISSING, UNLIKE
 from monitoring.sample import Expected
+from monitoring.standing import Begun
 from monitoring.suspension import reason
 
 _BY_NAME: Final = {
@@ -36,13 +37,18 @@ class Judge:
         self._names = frozenset(expected.names)
         self._watched = frozenset(expected.names[place] for place in expected.watched)
 
-    def response(self, body: DriftDetected) -> Response:
+    def response(self, body: Begun) -> Response:
         """What follows the finding."""
-        return max(
-            (rule.then for rule in self._policy.rules if self._holds(rule, body.features)),
-            key=_STERNNESS.index,
-            default=Response.RECORD,
-        )
+        if isinstance(body, IncidentReported):
+            missed = {(one.measure, one.least, one.most) for one in body.missed}
+            held = [
+                bound.then
+                for bound in self._policy.bounds
+                if (bound.measure, bound.least, bound.most) in missed
+            ]
+        else:
+            held = [rule.then for rule in self._policy.rules if self._holds(rule, body.features)]
+        return max(held, key=_STERNNESS.index, default=Response.RECORD)
 
     def _holds(self, rule: Rule, features: Iterable[FeatureDrift]) -> bool:
         moved = [
@@ -63,7 +69,7 @@ class Judge:
 
 
 def stop(
-    ledger: Ledger, actor: Actor, *, name: str, found: Recorded, body: DriftDetected
+    ledger: Ledger, actor: Actor, *, name: str, found: Recorded, body: Begun
 ) -> Recorded | None:
     """Suspend the model for a finding, once; None where it stands, or stood and was answered.
 

@@ -4,15 +4,18 @@ A run that finds nothing new tells the log nothing, so each leaves a note in the
 """
 
 import os
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from guarantee.card import Measure
 from guarantee.home import Home
 from guarantee.ledger import Ledger
 from models.served import ServedModel
+from monitoring.bounds import Judged
 from monitoring.findings import Drifted, Finding, Stable, Undecided
 
 
@@ -24,6 +27,14 @@ class Found(StrEnum):
     UNDECIDED = "undecided"
 
 
+class Held(StrEnum):
+    """What a run found of a measure that the card bounds, from the best to the worst."""
+
+    KEPT = "kept"
+    UNDECIDED = "undecided"
+    MISSED = "missed"
+
+
 _FOUND: Final = {Drifted: Found.DRIFT, Stable: Found.STABLE, Undecided: Found.UNDECIDED}
 
 
@@ -33,6 +44,7 @@ class Run(BaseModel):
     Attributes:
         at: Milliseconds since 1970, UTC.
         cases: In its window.
+        measures: What the card bounds, to what was found of it, the worst of its bounds and groups.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,21 +53,39 @@ class Run(BaseModel):
     at: int
     found: Found
     cases: int
+    measures: dict[Measure, Held] = Field(default_factory=dict)
 
 
-def note(home: Home, ledger: Ledger, served: ServedModel, finding: Finding) -> None:
+def note(
+    home: Home,
+    ledger: Ledger,
+    served: ServedModel,
+    finding: Finding,
+    judged: Sequence[Judged] = (),
+) -> None:
     """Leave a note of a run; it takes the place of the one before."""
+    worst: dict[Measure, Held] = {}
+    for one in judged:
+        held = [worst.get(one.bound.measure, Held.KEPT), _held(one)]
+        worst[one.bound.measure] = max(held, key=tuple(Held).index)
     run = Run(
         version=served.version,
         at=ledger.now(),
         found=_FOUND[type(finding)],
         cases=finding.cases,
+        measures=worst,
     )
     file = _file(home, served.name)
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_name(f".{file.name}.{os.getpid()}")
     draft.write_text(run.model_dump_json())
     draft.replace(file)
+
+
+def _held(judged: Judged) -> Held:
+    if isinstance(judged.found, Undecided):
+        return Held.UNDECIDED
+    return Held.MISSED if judged.is_missed else Held.KEPT
 
 
 def last(home: Home, name: str) -> Run | None:

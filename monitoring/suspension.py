@@ -5,47 +5,68 @@ record says: whoever reads the log can make it again. Nobody passes for the poli
 """
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
-from guarantee.bodies import DriftDetected, ModelSuspended
+from guarantee.bodies import BoundMissed, DriftDetected, IncidentReported, ModelSuspended
 from guarantee.ledger import Ledger
 from guarantee.logged import Recorded, UnknownRecord
 from guarantee.records import RecordType
 
 _MOST_NAMED: Final = 5
-_LONGEST_NAME: Final = 80
-_FINDING: Final = re.compile(r"DriftDetected ([0-9a-f-]{36})")
+_LONGEST_NAME: Final = 120
+_BODIES: Final[dict[RecordType, type[DriftDetected] | type[IncidentReported]]] = {
+    RecordType.DRIFT_DETECTED: DriftDetected,
+    RecordType.INCIDENT_REPORTED: IncidentReported,
+}
+_FINDING: Final = re.compile(r"(DriftDetected|IncidentReported) ([0-9a-f-]{36})")
 
 
-def reason(finding: str, body: DriftDetected) -> str:
+def reason(finding: str, body: DriftDetected | IncidentReported) -> str:
     """Why the policy stops a model.
 
     Args:
         finding: Id of the record.
-        body: What it says; columns alone, nobody's value.
+        body: What it says; columns and shares alone, nobody's value.
     """
-    named = [one.feature[:_LONGEST_NAME] for one in body.features[:_MOST_NAMED]]
-    if more := len(body.features) - len(named):
+    return f"by the card's policy: {said(body)} ({type(body).__name__} {finding})"
+
+
+def said(body: DriftDetected | IncidentReported) -> str:
+    """A finding in a line."""
+    if isinstance(body, DriftDetected):
+        return f"drift in {body.cases} cases, of {_named([one.feature for one in body.features])}"
+    return _named([_missed(one) for one in body.missed])
+
+
+def _named(found: Sequence[str]) -> str:
+    named = [one[:_LONGEST_NAME] for one in found[:_MOST_NAMED]]
+    if more := len(found) - len(named):
         named.append(f"{more} more")
-    return (
-        f"by the card's policy: drift in {body.cases} cases, of {', '.join(named)} "
-        f"(DriftDetected {finding})"
-    )
+    return ", ".join(named)
+
+
+def _missed(one: BoundMissed) -> str:
+    below = one.least is not None and one.high < one.least
+    bound = one.least if below else one.most
+    of = "" if one.group is None else f" in {one.group}"
+    side = "below" if below else "above"
+    what = one.measure.value.replace("_", " ")
+    return f"{what} {one.value:.1%} of {one.cases}{of}, {side} {bound:.1%}"
 
 
 def finding_of(ledger: Ledger, suspended: Recorded) -> Recorded | None:
     """The finding for which the policy suspended; None where a person did, for their own reason."""
-    said = ledger.open_as(suspended, ModelSuspended).reason
-    named = _FINDING.search(said)
+    reason_given = ledger.open_as(suspended, ModelSuspended).reason
+    named = _FINDING.search(reason_given)
     if named is None:
         return None
+    kind = RecordType(named[1])
     try:
-        found = ledger.find(named[1])
+        found = ledger.find(named[2])
     except UnknownRecord:
         return None
-    if (found.header.type, found.header.model) != (
-        RecordType.DRIFT_DETECTED,
-        suspended.header.model,
-    ):
+    if (found.header.type, found.header.model) != (kind, suspended.header.model):
         return None
-    return found if said == reason(found.id, ledger.open_as(found, DriftDetected)) else None
+    body = ledger.open_as(found, _BODIES[kind])
+    return found if reason_given == reason(found.id, body) else None

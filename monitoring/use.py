@@ -46,12 +46,12 @@ class Use:
         accepted, overridden, disregarded: Of the answers decided on.
         lapsed: Of the answers whose time for review is up: without a decision in that time.
         minutes: None where fewer than twenty were decided: so few would tell a single case's.
-        first_reads_agreeing: Of the answers withheld until a first read: where it was the answer.
-        switched: Of the first reads that differed from the answer and were decided on: where the
-            answer was accepted then.
-        misled: Of those switched with a confirmed truth: where the first read was right.
+        first_reads_agreeing: Of the answers decided on that were withheld until a first read: where
+            it was the answer.
+        switched: Of those first reads that differed from the answer: where it was accepted then.
+        misled: Of those switched with a confirmed truth, the latest: where the read was right.
         corrected: Of the same: where the answer was right.
-        rejected: Of the answers decided on that have a confirmed truth: not accepted.
+        rejected: Of the answers decided on with a confirmed truth, the latest: not accepted.
         wrong: Of the same answers: wrong.
     """
 
@@ -79,25 +79,18 @@ class Use:
         return tuple(signs)
 
 
-def used(cases: "Sequence[Case]", lapse_hours: int, *, now: int) -> Use:
-    """What became of these cases' answers.
-
-    Args:
-        now: Milliseconds since 1970, UTC.
-    """
-    answered = [case for case in cases if not case.abstained]
-    decided = [case for case in answered if case.followed.decision is not None]
+def used(
+    *,
+    decided: "Sequence[Case]",
+    due: "Sequence[Case]",
+    known: "Sequence[Case]",
+    lapse_hours: int,
+) -> Use:
+    """What became of these cases' answers; see `monitoring.performance.Cases`."""
     lapse = lapse_hours * _HOUR_MS
-    due = [case for case in answered if case.at + lapse <= now]
-    read = [case for case in answered if case.followed.first_read is not None]
-    differed = [
-        case
-        for case in read
-        if case.followed.first_read != case.label and case.followed.decision is not None
-    ]
-    switched = [case for case in differed if _took(case, Decision.ACCEPTED)]
-    known = [case for case in switched if case.truth is not None]
-    judged = [case for case in decided if case.truth is not None]
+    read = [case for case in decided if case.followed.first_read is not None]
+    judged = [case for case in known if case.truth is not None and case.followed.decision]
+    switched = [case for case in judged if _differed(case) and _took(case, Decision.ACCEPTED)]
     times = [
         ((case.followed.decided_at or 0) - (case.followed.first_read_at or case.at)) / 60_000
         for case in decided
@@ -112,12 +105,16 @@ def used(cases: "Sequence[Case]", lapse_hours: int, *, now: int) -> Use:
         ),
         minutes=_minutes(times),
         first_reads_agreeing=_share(case.followed.first_read == case.label for case in read),
-        switched=_share(_took(case, Decision.ACCEPTED) for case in differed),
-        misled=_share(case.followed.first_read == case.truth for case in known),
-        corrected=_share(case.label == case.truth for case in known),
+        switched=_share(_took(case, Decision.ACCEPTED) for case in read if _differed(case)),
+        misled=_share(case.followed.first_read == case.truth for case in switched),
+        corrected=_share(case.label == case.truth for case in switched),
         rejected=_share(not _took(case, Decision.ACCEPTED) for case in judged),
         wrong=_share(case.label != case.truth for case in judged),
     )
+
+
+def _differed(case: "Case") -> bool:
+    return case.followed.first_read not in (None, case.label)
 
 
 def _took(case: "Case", decision: Decision) -> bool:

@@ -4,26 +4,36 @@ from dataclasses import dataclass
 from hashlib import sha256
 from html import escape
 from pathlib import Path
+from typing import Final
 
+from guarantee import versions
 from guarantee.appending import Draft, Request
-from guarantee.bodies import DriftCleared, DriftDetected, FeatureDrift
-from guarantee.card import Response
+from guarantee.bodies import (
+    BoundMissed,
+    DriftCleared,
+    DriftDetected,
+    FeatureDrift,
+    IncidentEnded,
+    IncidentReported,
+)
+from guarantee.card import Measure, Response
 from guarantee.home import Home
 from guarantee.ledger import Ledger
 from guarantee.logged import Recorded
 from guarantee.pseudonyms import Actor
 from guarantee.records import RecordType
-from guarantee.versions import standing
 from models import shelf
 from models.served import ServedModel
-from monitoring import runs, window, workspace
-from monitoring.alerts import Alert, drifted, over
+from monitoring import runs, standing, window, workspace
+from monitoring.alerts import Alert, begun, over
+from monitoring.bounds import Judged, judge
 from monitoring.drift import Examined, examine
 from monitoring.errors import MonitoringError
 from monitoring.findings import Drifted, Finding, Stable, Undecided
 from monitoring.performance import Performance, measure
 from monitoring.policy import Judge, stop
 from monitoring.sample import Expected
+from monitoring.standing import DRIFT, INCIDENT, Found, Kind
 from monitoring.summary import told
 from monitoring.window import AS_THE_CARD_SAYS, Bounds, Window
 
@@ -37,20 +47,24 @@ class Look:
     """One look at one model.
 
     Attributes:
-        recorded: What it told the log; None where there was nothing new.
-        suspended: By the card's policy, for drift that stands; None where that is not new.
+        recorded: What it told the log of drift; None where there was nothing new.
+        incident: The same of performance and use.
+        suspended: By the card's policy, for what stands; None where that is not new.
         alerts: What the card's policy wants told.
         report: Evidently's page, where one was written.
+        judged: The card's bounds; none are judged in a window that ended.
     """
 
     name: str
     version: str
     finding: Finding
     recorded: Recorded | None = None
+    incident: Recorded | None = None
     suspended: Recorded | None = None
     alerts: tuple[Alert, ...] = ()
     report: Path | None = None
     performance: Performance | None = None
+    judged: tuple[Judged, ...] = ()
 
 
 def look(
@@ -60,10 +74,11 @@ def look(
 
     Drift is new when a column drifts that has not since the last `DriftCleared`; stability is
     new when drift stands, and the window reaches the present. So a second look at the same window
-    records nothing.
+    records nothing. An incident is new when a bound is missed that was not since the last
+    `IncidentEnded`, and over when all that were missed are known to be kept.
 
-    Then, if the window reaches the present, the card's policy is followed for all drift that
-    stands: what a look that was cut short left undone, the next one does.
+    Then, if the window reaches the present, the card's policy is followed for all that stands:
+    what a look that was cut short left undone, the next one does.
 
     Raises:
         UnknownModel: No such model.
@@ -80,7 +95,7 @@ def look(
     recorded = None
     report = None
     if isinstance(examined, Examined):
-        body = _news(examined, latest, _standing_drift(ledger, served))
+        body = _news(examined, latest, standing.standing(ledger, served, DRIFT))
         if isinstance(body, DriftCleared) and bounds.until is not None:
             body = None  # What was so once clears nothing that is so now.
         if isinstance(body, DriftDetected):
@@ -88,19 +103,27 @@ def look(
         if body is not None:
             recorded = _record(ledger, actor, served, body)
             _show(home, served, examined)
-    suspended = None
+    suspended = incident = None
     alerts: tuple[Alert, ...] = ()
+    judged: tuple[Judged, ...] = ()
     if bounds.until is None:
+        performance = measure(ledger, served, bounds)
+        judged = judge(performance, served.card.monitoring)
+        told_before = standing.standing(ledger, served, INCIDENT)
+        if (news := _incident(performance, judged, told_before)) is not None:
+            incident = _record(ledger, actor, served, news)
         suspended, alerts = _follow_policy(ledger, actor, served)
-        runs.note(home, ledger, served, finding)
+        runs.note(home, ledger, served, finding, judged)
     return Look(
         name=name,
         version=served.version,
         finding=finding,
         recorded=recorded,
+        incident=incident,
         suspended=suspended,
         alerts=alerts,
         report=report,
+        judged=judged,
     )
 
 
@@ -114,9 +137,24 @@ def report(ledger: Ledger, home: Home, name: str, bounds: Bounds = AS_THE_CARD_S
     latest = window.read(ledger, served, bounds)
     examined = _examined(served, latest)
     performance = measure(ledger, served, bounds)
+    judged = judge(performance, served.card.monitoring)
     if isinstance(examined, Undecided):
-        return Look(name=name, version=served.version, finding=examined, performance=performance)
-    words = "\n".join([f"{name} {served.version}", str(examined.finding), *told(performance)])
+        return Look(
+            name=name,
+            version=served.version,
+            finding=examined,
+            performance=performance,
+            judged=judged,
+        )
+    words = "\n".join(
+        [
+            f"{name} {served.version}",
+            str(examined.finding),
+            *told(performance),
+            "the card's bounds, and 95 % intervals:",
+            *(f"  {one}" for one in judged),
+        ]
+    )
     # Ahead of Evidently's charts, in words.
     opening, body, rest = examined.html.partition("<body>")
     kept = _keep(home, f"{opening}{body}<pre>{escape(words)}</pre>{rest}")
@@ -127,6 +165,7 @@ def report(ledger: Ledger, home: Home, name: str, bounds: Bounds = AS_THE_CARD_S
         finding=examined.finding,
         report=kept,
         performance=performance,
+        judged=judged,
     )
 
 
@@ -137,61 +176,65 @@ def _examined(served: ServedModel, latest: Window) -> Examined | Undecided:
 
 
 def _promoted(ledger: Ledger, home: Home, name: str) -> ServedModel:
-    serving = standing(ledger, name).serving
+    serving = versions.standing(ledger, name).serving
     if serving is None:
         raise NothingToWatch(f"no version of {name} is promoted: there is nothing to watch")
     return shelf.load(home, name=name, version=serving.version, digest=serving.digest)
-
-
-_Found = tuple[tuple[Recorded, DriftDetected], ...]
-"""Findings of drift, oldest first."""
-
-
-def _standing_drift(ledger: Ledger, served: ServedModel) -> _Found:
-    """What was detected on this version since drift was last cleared."""
-    cleared = ledger.latest(RecordType.DRIFT_CLEARED, model=served.name, count=1)
-    since = cleared[-1].index if cleared else -1
-    return _drift_between(ledger, served, since, ledger.head().size)
-
-
-def _drift_between(ledger: Ledger, served: ServedModel, after: int, before: int) -> _Found:
-    return tuple(
-        (recorded, ledger.open_as(recorded, DriftDetected))
-        for recorded in ledger.latest(RecordType.DRIFT_DETECTED, model=served.name)
-        if after < recorded.index < before and recorded.header.model_version == served.version
-    )
 
 
 def _follow_policy(
     ledger: Ledger, actor: Actor, served: ServedModel
 ) -> tuple[Recorded | None, tuple[Alert, ...]]:
     """Stop the model where its card says so; what was newly recorded, and what is to be told."""
-    judge = Judge(served)
+    policy = Judge(served)
     suspended = None
-    told = []
-    for found, body in _standing_drift(ledger, served):
-        response = judge.response(body)
-        if response is Response.SUSPEND:
-            suspended = stop(ledger, actor, name=served.name, found=found, body=body) or suspended
-        if response is not Response.RECORD:
-            told.append(drifted(ledger, found, body, response))
-    return suspended, tuple(told) or _over(ledger, served)
+    told: list[Alert] = []
+    for kind in standing.KINDS:
+        for found, body in standing.standing(ledger, served, kind):
+            response = policy.response(body)
+            if response is Response.SUSPEND:
+                stopped = stop(ledger, actor, name=served.name, found=found, body=body)
+                suspended = stopped or suspended
+            if response is not Response.RECORD:
+                told.append(begun(ledger, found, body, response))
+        if (ended := standing.ended(ledger, served, kind)) is not None:
+            end, of = ended
+            told.append(over(ledger, end, tuple(found.id for found, _ in of)))
+    return suspended, tuple(told)
 
 
-def _over(ledger: Ledger, served: ServedModel) -> tuple[Alert, ...]:
-    """That drift is over, to those who were told of it."""
-    cleared = ledger.latest(RecordType.DRIFT_CLEARED, model=served.name, count=2)
-    if not cleared or _standing_drift(ledger, served):
-        return ()
-    since = cleared[0].index if len(cleared) > 1 else -1
-    ended = _drift_between(ledger, served, since, cleared[-1].index)
-    if not ended:
-        return ()  # It was another version's.
-    body = ledger.open_as(cleared[-1], DriftCleared)
-    return (over(ledger, cleared[-1], body, tuple(found.id for found, _ in ended)),)
+def _incident(
+    performance: Performance, judged: tuple[Judged, ...], known: Found
+) -> IncidentReported | IncidentEnded | None:
+    first, last = performance.first_index, performance.last_index
+    if first is None or last is None:
+        return None
+    missed = [beyond for one in judged if (beyond := one.missed()) is not None]
+    told = {
+        _bound(one)
+        for _, body in known
+        if isinstance(body, IncidentReported)
+        for one in body.missed
+    }
+    if not told.issuperset(map(_bound, missed)):
+        return IncidentReported(
+            cases=performance.cases, first_index=first, last_index=last, missed=tuple(missed)
+        )
+    decided = {
+        (one.bound.measure, one.group, one.bound.least, one.bound.most)
+        for one in judged
+        if not isinstance(one.found, Undecided)
+    }
+    if known and not missed and told <= decided:
+        return IncidentEnded(cases=performance.cases, first_index=first, last_index=last)
+    return None
 
 
-def _news(examined: Examined, latest: Window, known: _Found) -> DriftDetected | DriftCleared | None:
+def _bound(one: BoundMissed) -> tuple[Measure, str | None, float | None, float | None]:
+    return one.measure, one.group, one.least, one.most
+
+
+def _news(examined: Examined, latest: Window, known: Found) -> DriftDetected | DriftCleared | None:
     first, last = latest.indices[0], latest.indices[-1]
     match examined.finding:
         case Stable() as stable:
@@ -199,7 +242,12 @@ def _news(examined: Examined, latest: Window, known: _Found) -> DriftDetected | 
                 return None
             return DriftCleared(cases=stable.cases, first_index=first, last_index=last)
         case Drifted() as drifted:
-            told = {feature.feature for _, body in known for feature in body.features}
+            told = {
+                feature.feature
+                for _, body in known
+                if isinstance(body, DriftDetected)
+                for feature in body.features
+            }
             if told.issuperset(column.name for column in drifted.drifted):
                 return None
             return DriftDetected(
@@ -220,18 +268,26 @@ def _news(examined: Examined, latest: Window, known: _Found) -> DriftDetected | 
             )
 
 
-def _record(
-    ledger: Ledger, actor: Actor, served: ServedModel, body: DriftDetected | DriftCleared
-) -> Recorded:
-    detected = isinstance(body, DriftDetected)
-    kind = RecordType.DRIFT_DETECTED if detected else RecordType.DRIFT_CLEARED
-    # The key is the window's, not the actor's: of two runs at once, one is recorded.
-    key = f"{served.name}/{served.version}/{kind}/{body.first_index}-{body.last_index}"
+_News = DriftDetected | DriftCleared | IncidentReported | IncidentEnded
+_OUTCOMES: Final[dict[type[_News], tuple[RecordType, str, Kind]]] = {
+    DriftDetected: (RecordType.DRIFT_DETECTED, "drifted", DRIFT),
+    DriftCleared: (RecordType.DRIFT_CLEARED, "cleared", DRIFT),
+    IncidentReported: (RecordType.INCIDENT_REPORTED, "reported", INCIDENT),
+    IncidentEnded: (RecordType.INCIDENT_ENDED, "ended", INCIDENT),
+}
+
+
+def _record(ledger: Ledger, actor: Actor, served: ServedModel, body: _News) -> Recorded:
+    type_, outcome, kind = _OUTCOMES[type(body)]
+    # The key is the window's, not the actor's: of two runs at once, one is recorded. And what is
+    # found of the same window again, after its end, is news.
+    before = standing.last(ledger, served.name, kind)
+    key = f"{served.name}/{served.version}/{type_}/{body.first_index}-{body.last_index}/{before}"
     return ledger.record(
         Draft(
-            type=kind,
+            type=type_,
             actor=actor,
-            outcome="drifted" if detected else "cleared",
+            outcome=outcome,
             body=body,
             model=served.name,
             model_version=served.version,

@@ -9,8 +9,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from guarantee import college, dossier, versions
-from guarantee.bodies import Context, InferenceMade, Recipient
+from guarantee import college, custody, dossier, versions
+from guarantee.bodies import (
+    Context,
+    Decision,
+    ErasureGround,
+    FirstRead,
+    InferenceMade,
+    OutcomeConfirmed,
+    PatientTold,
+    Recipient,
+)
 from guarantee.card import (
     Card,
     Code,
@@ -35,6 +44,7 @@ from models.contract import FeatureContract
 from models.served import ServedModel
 from models.training import Parameters, train
 from serving.inference import recordable
+from tests.guarantee.clinic import CLINICIAN
 
 NAME = "tumour-origin-made-up"
 _ORIGINS = ("breast", "lung", "ovary")
@@ -130,6 +140,50 @@ class Ward:
             )
             self.indices.append(recorded.index)
 
+    def follow(self, index: int, *, truth: str | None, first_read: str | None = None) -> None:
+        """Accept the answer of that inference, tell the patient, and confirm the outcome, if any.
+
+        Args:
+            index: Of the inference, zero-based in the log.
+            first_read: Where the answer was withheld.
+        """
+        inference = self.ledger.page(index, 1)[0].id
+        clinician = self.actor(Role.CLINICIAN)
+        if first_read is not None:
+            read = FirstRead(label=first_read)
+            dossier.read_first(self.ledger, clinician, dossier=inference, read=read)
+        dossier.sign_decision(
+            self.ledger,
+            clinician,
+            CLINICIAN,
+            dossier=inference,
+            decision=Decision.ACCEPTED,
+            label=None,
+            reason=None,
+        )
+        if truth is None:
+            return
+        dossier.tell_patient(
+            self.ledger,
+            clinician,
+            dossier=inference,
+            told=PatientTold(recipient=Recipient.PATIENT, interpretation="Dit."),
+        )
+        outcome = OutcomeConfirmed(label=truth, source="pathology")
+        dossier.confirm_outcome(self.ledger, clinician, dossier=inference, outcome=outcome)
+
+    def answered(self, cases: int, seed: int) -> tuple[NDArray[np.float32], list[str]]:
+        """Profiles on which the model does not abstain, and the label that it answers to each."""
+        rows: list[NDArray[np.float32]] = []
+        labels = []
+        for row in profiles(6 * cases, seed):
+            answer = self.served.answer(self.served.contract.profile(row.astype(np.float64)))
+            if answer.abstention is None and len(rows) < cases:
+                rows.append(row)
+                labels.append(answer.label)
+        assert len(rows) == cases
+        return np.array(rows), labels
+
     def actor(self, role: Role) -> Actor:
         """Somebody of that role."""
         return self.actors[role]
@@ -203,4 +257,14 @@ def somebody(number: int) -> Patient:
         sex="F",
         birth_place="99999",
         qualified=True,
+    )
+
+
+def erase(ward: Ward, pseudonym: str) -> None:
+    """Have a patient erased."""
+    custody.erase(
+        ward.ledger,
+        ward.actor(Role.DPO),
+        pseudonym=pseudonym,
+        ground=ErasureGround.COURT_ORDER,
     )

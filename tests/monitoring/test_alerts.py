@@ -23,12 +23,13 @@ from guarantee.records import RecordType
 from guarantee.refusals import Suspended
 from guarantee.verify import verify_home
 from models.served import ServedModel
-from monitoring import watch
+from monitoring import standing
 from monitoring.alerts import SIGNATURE, Alert, InvalidWebhook, Outbox, Webhook, signature
 from monitoring.commands import app
 from monitoring.drift import CONFIDENCE, LABEL, UNLIKE
 from monitoring.findings import Drifted
 from monitoring.policy import Judge
+from monitoring.standing import DRIFT
 from monitoring.suspension import finding_of
 from monitoring.watch import Look, look
 from monitoring.window import Bounds
@@ -342,8 +343,8 @@ class TestWithoutSuspension:
         assert _run(ward, "--alert-url", receiver.url)[0] == 0
         assert len(receiver.got) == 3
         # Nor is the end of one version's drift told of the next version.
-        assert watch._over(ward.ledger, ward.served) != ()
-        assert watch._over(ward.ledger, replace(ward.served, version="2")) == ()
+        assert standing.ended(ward.ledger, ward.served, DRIFT) is not None
+        assert standing.ended(ward.ledger, replace(ward.served, version="2"), DRIFT) is None
 
     def test_a_look_at_the_past_alerts_nobody_and_is_no_run_of_today(self, ward: Ward) -> None:
         ward.ask(_shifted(60, 2))

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,10 @@ from typer.testing import CliRunner
 
 from guarantee.home import Home
 from guarantee.identity import Caller, Role
+from guarantee.ledger import Ledger
 from guarantee.records import RecordType
 from monitoring.commands import app
+from tests.guarantee.clinic import check_ledger
 from tests.monitoring.conftest import NAME, Ward, caller, profiles
 
 
@@ -28,7 +31,11 @@ def _invoke(*arguments: str) -> tuple[int, str]:
 def test_a_run_says_undecided_in_words(ward: Ward) -> None:
     ward.ask(profiles(12, 1))
     code, said = _invoke("run", NAME, "--home", str(ward.home.path), "--token", "a token")
-    assert (code, said) == (0, f"{NAME} 1: undecided: 12 cases, 40 needed\n")
+    assert code == 0
+    assert said.splitlines() == [
+        f"{NAME} 1: undecided: 12 cases, 40 needed",
+        "  the card's bounds: 0 missed, 6 undecided, of 6",
+    ]
 
 
 def test_a_run_over_every_model_names_what_moved_and_what_it_recorded(ward: Ward) -> None:
@@ -48,6 +55,22 @@ def test_a_run_takes_a_window_by_count_or_by_days(ward: Ward) -> None:
     assert "undecided: 0 cases" in _invoke("run", *home, "--until", "2020-01-01")[1]
     assert "stable: 60 cases" in _invoke("run", *home, "--days", "2")[1]
     assert _invoke("run", *home, "--last", "0")[0] == 2
+
+
+def test_reviews_lapse_once_by_the_lapse_and_by_the_run(ward: Ward) -> None:
+    now = ward.ledger.now()
+    home = ("--home", str(ward.home.path), "--token", "a token")
+    assert _invoke("lapse", *home) == (0, "reviews lapsed: 0\n")
+    for command in ("lapse", "run"):
+        with Ledger.open(ward.home, clock=lambda: now - 73 * 3_600_000) as earlier:
+            replace(ward, ledger=earlier).ask(profiles(1, 1), of_first_patient=True)
+            (asked,) = earlier.latest(RecordType.INFERENCE_MADE, count=1)
+        code, said = _invoke(command, *home)
+        assert code == 0
+        assert f"review lapsed: {NAME} {asked.id}\nreviews lapsed: 1\n" in said
+        assert "lapsed" not in _invoke("run", *home)[1]
+    assert _invoke("lapse", "another", *home)[0] == 1
+    check_ledger(ward.home)
 
 
 def test_a_report_tells_how_the_answers_are_used(ward: Ward) -> None:

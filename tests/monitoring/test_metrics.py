@@ -30,7 +30,7 @@ def policy() -> MonitoringPolicy:
     )
 
 
-def _text(figures: Figures) -> str:
+def figures_text(figures: Figures) -> str:
     registry = CollectorRegistry()
     registry.register(figures)
     return generate_latest(registry).decode()
@@ -119,7 +119,7 @@ def test_a_suspension_by_policy_is_told_in_the_logs_words_and_a_persons_is_not(
         clock=lambda: datetime.now(UTC),
     )
     assert taken.recorded.index > seen.suspended.index
-    said = _text(figures)
+    said = figures_text(figures)
     assert f'garant_model_suspended{{model="{NAME}"}} 1.0' in said
     assert f'garant_drift_standing{{model="{NAME}"}} 1.0' in said
     (info,) = re.findall(r"garant_model_suspension_info\{(.*)\} 1\.0", said)
@@ -150,7 +150,7 @@ class TestPeople:
         stopped = suspend(
             ward.ledger, ward.actor(Role.CLINICIAN), name=NAME, reason="Mme ESSAI was misled"
         )
-        said = _text(Figures(ward.ledger, ward.home))
+        said = figures_text(Figures(ward.ledger, ward.home))
         assert "ESSAI" not in said
         assert (
             f'finding="",model="{NAME}",reason="",record="{stopped.id}",role="clinician"'

@@ -7,24 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from guarantee import dossier
 from guarantee.bodies import (
     Context,
     Decision,
     DecisionSigned,
-    FirstRead,
-    OutcomeConfirmed,
-    PatientTold,
-    Recipient,
 )
 from guarantee.card import Mode
-from guarantee.identity import Assurance, Role
+from guarantee.identity import Assurance
 from guarantee.seen import Followed
 from models.evaluation import wilson
 from monitoring.findings import Undecided
 from monitoring.performance import (
     Against,
     Case,
+    Cases,
     Estimated,
     Performance,
     measure,
@@ -33,7 +29,6 @@ from monitoring.performance import (
 from monitoring.summary import told
 from monitoring.use import Share
 from monitoring.watch import report
-from tests.guarantee.clinic import CLINICIAN
 from tests.monitoring.conftest import NAME, Ward, profiles
 from tests.monitoring.conftest import card as made_up
 
@@ -53,7 +48,7 @@ def _signed(decision: Decision, label: str | None) -> DecisionSigned:
     )
 
 
-def _case(
+def case_of(
     place: int,
     *,
     truth: str | None = None,
@@ -88,14 +83,23 @@ def _case(
 
 
 def _measured(cases: Sequence[Case], past: Sequence[Case] = ()) -> Performance:
-    return performance(cases, past, CARD, now=NOW)
+    return performance(
+        Cases(
+            latest=cases,
+            known=[case for case in cases if case.followed.truth],
+            decided=[case for case in cases if case.followed.decision],
+            due=cases,
+            past=past,
+        ),
+        CARD,
+    )
 
 
 def test_truths_and_decisions_are_never_mixed() -> None:
     cases = [
-        *(_case(place, truth="lung", decision=Decision.OVERRIDDEN) for place in range(60)),
-        *(_case(60 + place, truth="ovary", decision=Decision.ACCEPTED) for place in range(40)),
-        *(_case(100 + place) for place in range(50)),
+        *(case_of(place, truth="lung", decision=Decision.OVERRIDDEN) for place in range(60)),
+        *(case_of(60 + place, truth="ovary", decision=Decision.ACCEPTED) for place in range(40)),
+        *(case_of(100 + place) for place in range(50)),
     ]
     found = _measured(cases)
     assert isinstance(found.truths, Against)
@@ -112,8 +116,8 @@ def test_truths_and_decisions_are_never_mixed() -> None:
 def test_with_few_truths_no_accuracy_is_told() -> None:
     accepted = Decision.ACCEPTED
     cases = [
-        *(_case(place, decision=accepted) for place in range(50)),
-        *(_case(50 + place, decision=accepted, truth="lung") for place in range(12)),
+        *(case_of(place, decision=accepted) for place in range(50)),
+        *(case_of(50 + place, decision=accepted, truth="lung") for place in range(12)),
     ]
     found = _measured(cases)
     assert found.truths == Undecided(cases=12, needed=40)
@@ -124,9 +128,9 @@ def test_with_few_truths_no_accuracy_is_told() -> None:
 
 def test_abstentions_and_corrected_truths_count_for_no_accuracy() -> None:
     cases = [
-        *(_case(place, truth="lung") for place in range(40)),
-        *(_case(40 + place, truth="ovary", abstained=True) for place in range(10)),
-        *(_case(50 + place, truth="ovary", corrected=True) for place in range(10)),
+        *(case_of(place, truth="lung") for place in range(40)),
+        *(case_of(40 + place, truth="ovary", abstained=True) for place in range(10)),
+        *(case_of(50 + place, truth="ovary", corrected=True) for place in range(10)),
     ]
     found = _measured(cases)
     assert (found.cases, found.abstained) == (60, 10)
@@ -136,9 +140,9 @@ def test_abstentions_and_corrected_truths_count_for_no_accuracy() -> None:
 
 def test_groups_are_told_apart_and_small_ones_are_not_named() -> None:
     cases = [
-        *(_case(n, truth="lung", context=Context(hospital="H1", sex="F")) for n in range(50)),
-        *(_case(50 + n, truth="ovary", context=Context(hospital="H2")) for n in range(40)),
-        *(_case(90 + n, truth="lung", context=Context(hospital="H3")) for n in range(39)),
+        *(case_of(n, truth="lung", context=Context(hospital="H1", sex="F")) for n in range(50)),
+        *(case_of(50 + n, truth="ovary", context=Context(hospital="H2")) for n in range(40)),
+        *(case_of(90 + n, truth="lung", context=Context(hospital="H3")) for n in range(39)),
     ]
     found = _measured(cases)
     assert isinstance(found.truths, Against)
@@ -152,7 +156,7 @@ def test_groups_are_told_apart_and_small_ones_are_not_named() -> None:
 
 def test_reliability_is_told_by_confidence() -> None:
     cases = [
-        _case(place, truth="lung" if place % 10 < tenths else "ovary", confidence=tenths / 10)
+        case_of(place, truth="lung" if place % 10 < tenths else "ovary", confidence=tenths / 10)
         for tenths in (2, 4, 6, 8, 9)
         for place in range(40)
     ]
@@ -171,13 +175,13 @@ def test_before_truths_arrive_accuracy_is_estimated_with_its_error_in_the_past()
         sure = draw.uniform(0.5, 1, cases)
         right = draw.random(cases) < sure
         return [
-            _case(place, truth="lung" if right[place] else "ovary", confidence=sure[place])
+            case_of(place, truth="lung" if right[place] else "ovary", confidence=sure[place])
             for place in range(cases)
         ]
 
     window = calibrated(4000)
     found = _measured(
-        [_case(place, confidence=case.confidence) for place, case in enumerate(window)],
+        [case_of(place, confidence=case.confidence) for place, case in enumerate(window)],
         calibrated(1000),
     )
     assert isinstance(found.estimate, Estimated)
@@ -190,14 +194,16 @@ def test_before_truths_arrive_accuracy_is_estimated_with_its_error_in_the_past()
 
 
 def test_an_estimate_that_was_wrong_says_so() -> None:
-    past = [_case(place, truth="ovary", confidence=0.95) for place in range(80)]
-    found = _measured([_case(place) for place in range(50)], past)
+    past = [case_of(place, truth="ovary", confidence=0.95) for place in range(80)]
+    found = _measured([case_of(place) for place in range(50)], past)
     assert isinstance(found.estimate, Estimated)
     assert found.estimate.error == pytest.approx(0.95)
 
 
 def test_an_estimate_without_a_past_claims_no_error() -> None:
-    found = _measured([_case(place) for place in range(50)], [_case(place) for place in range(99)])
+    found = _measured(
+        [case_of(place) for place in range(50)], [case_of(place) for place in range(99)]
+    )
     assert isinstance(found.estimate, Estimated)
     assert found.estimate.error is None
     assert any("not known yet" in line for line in told(found))
@@ -205,10 +211,10 @@ def test_an_estimate_without_a_past_claims_no_error() -> None:
 
 def test_what_people_do_with_answers_is_counted() -> None:
     cases = [
-        *(_case(n, decision=Decision.ACCEPTED, minutes=n) for n in range(60)),
-        *(_case(60 + n, decision=Decision.OVERRIDDEN, minutes=80 * 60) for n in range(30)),
-        *(_case(90 + n, decision=Decision.DISREGARDED, minutes=60) for n in range(10)),
-        *(_case(100 + n) for n in range(20)),
+        *(case_of(n, decision=Decision.ACCEPTED, minutes=n) for n in range(60)),
+        *(case_of(60 + n, decision=Decision.OVERRIDDEN, minutes=80 * 60) for n in range(30)),
+        *(case_of(90 + n, decision=Decision.DISREGARDED, minutes=60) for n in range(10)),
+        *(case_of(100 + n) for n in range(20)),
     ]
     use = _measured(cases).use
     assert use.accepted == Share(count=60, of=100)
@@ -220,24 +226,18 @@ def test_what_people_do_with_answers_is_counted() -> None:
     assert use.minutes.median == pytest.approx(50, abs=1)
 
 
-def test_what_is_not_due_has_not_lapsed() -> None:
-    cases = [_case(place) for place in range(30)]
-    early = performance(cases, (), CARD, now=NOW - 50 * HOUR)
-    assert early.use.lapsed == Share(count=0, of=0)
-
-
 def test_times_of_few_decisions_are_not_told() -> None:
-    found = _measured([_case(place, decision=Decision.ACCEPTED) for place in range(19)])
+    found = _measured([case_of(place, decision=Decision.ACCEPTED) for place in range(19)])
     assert found.use.minutes is None
 
 
 def test_first_reads_that_were_right_and_given_up_are_a_sign_of_automation_bias() -> None:
     accepted = Decision.ACCEPTED
     cases = [
-        *(_case(n, first_read="lung", decision=accepted, truth="lung") for n in range(40)),
-        *(_case(40 + n, first_read="ovary", decision=accepted, truth="ovary") for n in range(25)),
-        *(_case(65 + n, first_read="ovary", decision=accepted, truth="lung") for n in range(5)),
-        *(_case(70 + n, first_read="ovary", decision=Decision.OVERRIDDEN) for n in range(10)),
+        *(case_of(n, first_read="lung", decision=accepted, truth="lung") for n in range(40)),
+        *(case_of(40 + n, first_read="ovary", decision=accepted, truth="ovary") for n in range(25)),
+        *(case_of(65 + n, first_read="ovary", decision=accepted, truth="lung") for n in range(5)),
+        *(case_of(70 + n, first_read="ovary", decision=Decision.OVERRIDDEN) for n in range(10)),
     ]
     use = _measured(cases).use
     assert use.first_reads_agreeing == Share(count=40, of=80)
@@ -251,38 +251,13 @@ def test_first_reads_that_were_right_and_given_up_are_a_sign_of_automation_bias(
 
 def test_people_who_reject_what_is_wrong_show_no_sign() -> None:
     cases = [
-        *(_case(n, decision=Decision.ACCEPTED, truth="lung") for n in range(80)),
-        *(_case(80 + n, decision=Decision.OVERRIDDEN, truth="breast") for n in range(20)),
+        *(case_of(n, decision=Decision.ACCEPTED, truth="lung") for n in range(80)),
+        *(case_of(80 + n, decision=Decision.OVERRIDDEN, truth="breast") for n in range(20)),
     ]
     assert _measured(cases).use.signs_of_automation_bias() == ()
 
 
 # Through a real log
-
-
-def _decided(ward: Ward, index: int, *, truth: str, first_read: str | None = None) -> None:
-    inference = ward.ledger.page(index, 1)[0].id
-    clinician = ward.actor(Role.CLINICIAN)
-    if first_read is not None:
-        read = FirstRead(label=first_read)
-        dossier.read_first(ward.ledger, clinician, dossier=inference, read=read)
-    dossier.sign_decision(
-        ward.ledger,
-        clinician,
-        CLINICIAN,
-        dossier=inference,
-        decision=Decision.ACCEPTED,
-        label=None,
-        reason=None,
-    )
-    dossier.tell_patient(
-        ward.ledger,
-        clinician,
-        dossier=inference,
-        told=PatientTold(recipient=Recipient.PATIENT, interpretation="Dit."),
-    )
-    outcome = OutcomeConfirmed(label=truth, source="pathology")
-    dossier.confirm_outcome(ward.ledger, clinician, dossier=inference, outcome=outcome)
 
 
 def test_a_report_tells_performance_and_holds_no_patient(ward: Ward) -> None:
@@ -298,7 +273,7 @@ def test_a_report_tells_performance_and_holds_no_patient(ward: Ward) -> None:
     ward.ask(rows[50:], first=50, context=Context(hospital="Ariane"), mode=Mode.WITHHELD)
     for place, index in enumerate(ward.indices):
         truth = ("breast", "lung", "ovary")[place % 3]
-        _decided(ward, index, truth=truth, first_read=None if place < 50 else truth)
+        ward.follow(index, truth=truth, first_read=None if place < 50 else truth)
 
     found = measure(ward.ledger, ward.served)
     assert found.cases == 60
