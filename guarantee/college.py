@@ -9,19 +9,18 @@ from guarantee.founding import Founding
 from guarantee.identity import Profession
 from guarantee.ledger import Ledger, now_ms
 from guarantee.logged import Recorded
+from guarantee.opened import waiting
 from guarantee.pseudonyms import Actor
 from guarantee.records import RecordType
 from guarantee.refusals import AlreadyDone, NotAMember, ProtocolError, UnknownModel
 from guarantee.review import Disagreement, DrawStanding, disagreement, draws
 from guarantee.signing_keys import signed, vote_payload
 from guarantee.situations import (
-    Dossier,
     Gate,
     Information,
     KeyHolder,
     KeyStep,
     Member,
-    Step,
     Verdict,
     Version,
     version_key,
@@ -241,7 +240,6 @@ def status(ledger: Ledger, *, at: int | None = None) -> CollegeStatus:
         )
         for key, member in ledger.situations(Member, Profession)
     )
-    undecided = ledger.situations(Dossier, [Step.WITHHELD, Step.ANSWERED])
     return CollegeStatus(
         members=members,
         empty_seats=tuple(sorted(QUORUM - {seat.profession for seat in members})),
@@ -260,7 +258,7 @@ def status(ledger: Ledger, *, at: int | None = None) -> CollegeStatus:
             )
             for key, information in ledger.situations(Information, [Gate.DEFERRED])
         ),
-        lapsed=tuple(key for key, dossier in undecided if dossier.lapsed),
+        lapsed=tuple(key for key, dossier in waiting(ledger) if dossier.lapsed),
         broken=tuple(
             Broken(
                 dossier=one.header.dossier or "",

@@ -28,6 +28,7 @@ from guarantee.bodies import (
     PatientErased,
     SampleDrawn,
 )
+from guarantee.card import Card
 from guarantee.draw import (
     SampleRefused,
     check_announcement,
@@ -36,6 +37,7 @@ from guarantee.draw import (
 from guarantee.findings import Finding, Progress, Report
 from guarantee.footing import followed
 from guarantee.founding import Founding
+from guarantee.lapse import time_is_up
 from guarantee.protocol import advance
 from guarantee.rebuilt import Rebuilt
 from guarantee.records import Header, MalformedRecord, RecordType
@@ -106,12 +108,20 @@ class Replayed:
     unsigned: dict[str, int] = field(default_factory=dict)
     latest: int = 0
 
+    def card(self, header: Header) -> Card | None:
+        """The card of the version that a header names, where it was registered."""
+        version = version_key(header.model or "", header.model_version or "")
+        registration = self.registrations.get(version)
+        said = None if registration is None else self.versions.get(registration.id)
+        return None if said is None else said.card
+
 
 def replay(source: Source, tree: Rebuilt, report: Report, progress: Progress) -> Replayed:
     """Decode every header that stands, move the protocol on, and read what bodies in clear say.
 
     1. A header is canonical, no id comes twice, and the row repeats it truly.
-    2. It may stand where it stands; its clock does not step back unseen.
+    2. It may stand where it stands; its clock does not step back unseen, and by the times that
+       records claim no review lapsed before the card says.
     3. A body in clear has its type's form and says what its header and earlier records say.
     4. A missing body is accounted for by an erasure, and an erasure left no body that it names.
     5. A sample is the one that its announcement draws.
@@ -138,6 +148,7 @@ def replay(source: Source, tree: Rebuilt, report: Report, progress: Progress) ->
         except ProtocolError as error:
             replayed.order.append(Finding(problem=str(error), record=header.id, index=entry.place))
         replayed.founding.add(header)
+        _check_lapse(header, entry.place, replayed, report)
         _check_level(header, entry.place, replayed, report)
         # 3.
         if (header.commitment is None) == (header.type in SEALED_TYPES):
@@ -238,6 +249,18 @@ def _check_level(header: Header, index: int, replayed: Replayed, report: Report)
                 f"record {header.id}, index {index}: {version} was approved with {count} votes "
                 "that rest on a token alone, signed by no key"
             )
+
+
+def _check_lapse(header: Header, index: int, replayed: Replayed, report: Report) -> None:
+    if header.type is not RecordType.REVIEW_LAPSED:
+        return
+    card = replayed.card(header)
+    if card is not None and not time_is_up(header.dossier or "", card, at=header.time):
+        report.found(
+            f"the review lapsed before its time: the card leaves {card.lapse_hours} hours",
+            record=header.id,
+            index=index,
+        )
 
 
 def _remark_people(replayed: Replayed, report: Report) -> None:

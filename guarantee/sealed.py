@@ -13,6 +13,7 @@ from guarantee.bodies import (
     InferenceMade,
     PatientInformed,
     PatientObjected,
+    ReviewLapsed,
     VoteCast,
     WhatIfMade,
 )
@@ -354,6 +355,10 @@ def contradiction(header: Header, body: Body, replayed: Replayed) -> str | None:
             return "the body objects to something else than its header"
         case DecisionSigned() if body.decision != header.outcome:
             return "the body decides otherwise than its header"
+        case ReviewLapsed():
+            card = replayed.card(header)
+            if card is not None and body.lapse_hours != card.lapse_hours:
+                return "the body names another time for review than the card"
     return None
 
 

@@ -17,7 +17,6 @@ from guarantee.bodies import (
     Glass,
     InformationDeferred,
     Opinion,
-    ReviewLapsed,
     SampleDrawn,
 )
 from guarantee.draw import (
@@ -395,26 +394,6 @@ def test_a_deferred_information_stays_open_until_the_patient_is_informed(clinic:
     clinic.inform(5)
     assert college.status(clinic.ledger).deferrals == ()
     clinic.infer(deferred.recorded.id)
-
-
-def test_a_lapsed_case_is_shown_until_it_is_decided(clinic: Clinic) -> None:
-    inference = clinic.infer(clinic.inform()).id
-    clinic.ledger.record(
-        Draft(
-            type=RecordType.REVIEW_LAPSED,
-            actor=clinic.actor("watch", Role.MONITOR),
-            outcome="lapsed",
-            body=ReviewLapsed(lapse_hours=72),
-            sealed_for=clinic.ledger.sealed_for(inference),
-            dossier=inference,
-            follows=(inference,),
-            model=CARD.name,
-            model_version="1",
-        )
-    )
-    assert college.status(clinic.ledger).lapsed == (inference,)
-    clinic.decide(inference)
-    assert college.status(clinic.ledger).lapsed == ()
 
 
 def test_an_erased_case_stays_in_the_frame_and_is_reviewed_by_nobody(clinic: Clinic) -> None:

@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 from guarantee.checkpoint import parse, verify
-from guarantee.identity import Role
+from guarantee.identity import Caller, Role
+from guarantee.lapse import record_lapses
 from guarantee.ledger import Ledger
 from tests.serving.conftest import (
     FEATURES,
@@ -203,6 +204,32 @@ def test_the_worklist_holds_what_waits_and_shows_no_answer(clinician: httpx.Clie
     assert waiting[inference]["next"] == "decision"
     assert "prediction" not in waiting[inference]
     clinician.post(f"/v1/inferences/{inference}/decision", json={"decision": "accepted"})
+    waiting = {one["inference_id"]: one for one in clinician.get("/v1/worklist").json()}
+    assert inference not in waiting
+
+
+def test_a_review_that_lapsed_is_shown_and_shows_no_answer(
+    service: Service, clinician: httpx.Client
+) -> None:
+    inference = asked(clinician, WITHHELD_MODEL)["inference_id"]
+    later = time.time_ns() // 1_000_000 + 100 * 3_600_000
+    with Ledger.open(service.home, clock=lambda: later) as ledger:
+        monitor = Caller(issuer=service.issuer.name, subject="watch", role=Role.MONITOR)
+        record_lapses(ledger, ledger.people.actor(monitor), model=WITHHELD_MODEL)
+    waiting = {one["inference_id"]: one for one in clinician.get("/v1/worklist").json()}
+    assert waiting[inference]["lapsed"]
+    assert waiting[inference]["next"] == "first-read"
+    shown = clinician.get(f"/v1/inferences/{inference}").json()
+    assert shown["lapsed"]
+    assert (shown["events"][-1]["type"], shown["events"][-1]["body"]) == ("ReviewLapsed", None)
+    assert (shown["prediction"], shown["explanation"], shown["input"]) == (None, None, None)
+    with service.client(Role.COLLEGE, "member-physician") as member:
+        assert inference in member.get("/v1/college").json()["lapsed"]
+    path = f"/v1/inferences/{inference}"
+    clinician.post(f"{path}/first-read", json={"label": "breast"})
+    assert clinician.get(path).json()["events"][1]["body"] == {"lapse_hours": 72}
+    decided = clinician.post(f"{path}/decision", json={"decision": "disregarded"})
+    assert decided.status_code == 201, decided.text
     waiting = {one["inference_id"]: one for one in clinician.get("/v1/worklist").json()}
     assert inference not in waiting
 
