@@ -161,10 +161,10 @@ class Cases:
 
     Attributes:
         latest: All of them.
-        known: The latest with a confirmed outcome.
-        decided: The latest that clinicians decided on.
-        due: The latest whose time for review is up.
-        past: With a confirmed outcome, before the window and of other patients.
+        known: The latest answers with a confirmed outcome.
+        decided: The latest answers that clinicians decided on.
+        due: The latest answers whose time for review is up.
+        past: Answers with a confirmed outcome, before the window and of other patients.
     """
 
     latest: Sequence[Case]
@@ -181,7 +181,11 @@ def measure(ledger: Ledger, served: ServedModel, bounds: Bounds = AS_THE_CARD_SA
     most = min(count or _MOST, _MOST)
 
     def cases(
-        span: Span, followed_by: RecordType | None = None, passing_over: set[str] | None = None
+        span: Span,
+        followed_by: RecordType | None = None,
+        passing_over: set[str] | None = None,
+        *,
+        abstained_too: bool = False,
     ) -> list[Case]:
         found = seen.inferences(
             ledger,
@@ -192,12 +196,14 @@ def measure(ledger: Ledger, served: ServedModel, bounds: Bounds = AS_THE_CARD_SA
             passing_over=passing_over,
             followed_by=followed_by,
         )
-        light = [(case.id, _case(case)) for case in islice(found, most)]
+        # Where the model abstained there is nothing to follow, so it takes no case's place.
+        some = (one for one in found if abstained_too or ABSTAINED not in one.answer.flags)
+        light = [(case.id, _case(case)) for case in islice(some, most)]
         followed = seen.followed(ledger, [one for one, _ in light])
         return [make(followed[one]) for one, make in light if one in followed]
 
     patients: set[str] = set()
-    latest = cases(span, passing_over=patients)
+    latest = cases(span, passing_over=patients, abstained_too=True)
     lapsed = now - card.lapse_hours * _HOUR_MS + 1
     until = lapsed if span.until is None else min(span.until, lapsed)
     first = min((case.index for case in latest), default=0)

@@ -140,8 +140,15 @@ class Ward:
             )
             self.indices.append(recorded.index)
 
-    def follow(self, index: int, *, truth: str | None, first_read: str | None = None) -> None:
-        """Accept the answer of that inference, tell the patient, and confirm the outcome, if any.
+    def follow(
+        self,
+        index: int,
+        *,
+        truth: str | None,
+        first_read: str | None = None,
+        decision: Decision = Decision.ACCEPTED,
+    ) -> None:
+        """Decide on that inference, tell the patient, and confirm the outcome, if any.
 
         Args:
             index: Of the inference, zero-based in the log.
@@ -157,7 +164,7 @@ class Ward:
             clinician,
             CLINICIAN,
             dossier=inference,
-            decision=Decision.ACCEPTED,
+            decision=decision,
             label=None,
             reason=None,
         )

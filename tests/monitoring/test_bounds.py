@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+import numpy as np
 import pytest
 
 from guarantee import versions
@@ -244,3 +245,15 @@ def test_an_incident_of_which_too_few_cases_are_left_is_not_over(ward: Ward) -> 
     assert (again.incident, len(again.alerts)) == (None, 1)
     (known,) = standing(ward.ledger, ward.served, INCIDENT)
     assert known[0].header.type is RecordType.INCIDENT_REPORTED
+
+
+def test_where_the_model_abstains_no_other_case_loses_its_place(ward: Ward) -> None:
+    _confirmed(ward, 50, first=0, wrong=0)
+    unsure = np.full((20, 12), 7, dtype=np.float32)
+    assert ward.served.answer(ward.served.contract.profile(unsure[0].astype(float))).abstention
+    ward.ask(unsure, first=50)
+    for index in ward.indices[50:]:
+        ward.follow(index, truth="lung", decision=Decision.DISREGARDED)
+    found = measure(ward.ledger, ward.served)
+    assert (found.cases, found.abstained, found.truths.cases) == (60, 20, 50)
+    assert found.use.disregarded.count == 0
