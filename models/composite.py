@@ -148,7 +148,9 @@ _GATE: Final = TypeAdapter[StoredGate](StoredGate)
 
 def reads_ranks(model: Predictor) -> bool:
     """Whether a model reads the ranks of a profile's features alone, on whatever scale."""
-    return isinstance(model, View) and isinstance(model.representation, representation.Matched)
+    return isinstance(model, View) and isinstance(
+        model.representation, representation.Ranks | representation.Matched
+    )
 
 
 def read_values(model: Predictor, profiles: NDArray[np.float32]) -> NDArray[np.float32] | None:

@@ -160,26 +160,3 @@ def likeness_of(model: Predictor) -> tuple[Likeness, Distances] | None:
 
 def _seen(view: View, inner: Distances, profiles: NDArray[np.float32]) -> NDArray[np.float64]:
     return inner(view.representation.columns(profiles))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judgement:
-    """What a predictor that judges likeness holds of profiles; see `Likeness`.
-
-    Attributes:
-        unlike: (n,), whether each is unlike those learned from.
-        hopeless: (n,), whether it is like nothing that a laboratory makes of a tumour.
-    """
-
-    unlike: NDArray[np.bool_]
-    hopeless: NDArray[np.bool_]
-
-
-def judgement(model: Predictor, profiles: NDArray[np.float32]) -> Judgement | None:
-    """What the model holds of profiles, (n, n_features); None where it does not judge likeness."""
-    found = likeness_of(model)
-    if found is None:
-        return None
-    likeness, distances = found
-    away = distances(profiles)
-    return Judgement(unlike=away > likeness.most_distant, hopeless=away > likeness.hopeless)

@@ -27,7 +27,9 @@ class Reference:
         priors: (n_classes,), share of each class, in the order of the card's labels.
         answered: (n_classes,), share of each class among the cross-validated answers.
         importance: (n_features,), mean |contribution| over profiles and classes, in margin units.
-        most_outside: A profile with a larger share of unusual features is unlike the cohort.
+        most_outside: A profile with a larger share of unusual features is unlike the cohort: the
+            99 % quantile of that share among training profiles judged by folds they were left out
+            of. Each feature is seen alone: an unusual combination of usual values passes.
         profiles: How many profiles the cohort had.
         atlas: Where cases lie among the labels, two coordinates and the label alone.
     """
@@ -52,15 +54,6 @@ class Reference:
             (n,); zero for a profile without any measured feature.
         """
         return outside_share(self.quantiles, profiles)
-
-    def is_unlike(self, profile: NDArray[np.float32]) -> bool:
-        """Whether one profile, (n_features,), lies outside what the model has learned from.
-
-        The threshold is the 99 % quantile of this share among training profiles judged by folds
-        they were left out of, so about one profile in a hundred of the same kind is flagged too.
-        It sees each feature alone: an unusual combination of usual values passes.
-        """
-        return bool(self.outside_share(profile[np.newaxis])[0] > self.most_outside)
 
     def important(self, count: int) -> NDArray[np.intp]:
         """Places of the `count` most important features, most important first."""
@@ -116,9 +109,7 @@ class Reference:
                 importance=stored["importance"],
                 most_outside=float(stored["most_outside"]),
                 profiles=int(stored["profiles"]),
-                atlas=Atlas(
-                    places=stored["places"], cases=stored["cases"], truth=stored["truth"]
-                ),
+                atlas=Atlas(places=stored["places"], cases=stored["cases"], truth=stored["truth"]),
             )
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from guarantee.abstention import Abstention
 from guarantee.card import Card, Language
-from models import waterfall
+from models import likeness, waterfall
 from models.account import Account, account
 from models.composite import read_values, reads_ranks
 from models.contract import FeatureContract, Profile
@@ -19,7 +19,6 @@ from models.explanation import (
     attributions_against,
     attributions_for,
 )
-from models.gated import judgement
 from models.predictor import Predictor
 from models.reference import Reference
 from models.uncertainty import KNOWS_NOTHING, Calibration, is_undecided
@@ -205,21 +204,19 @@ class ServedModel:
     def verdicts(
         self, profiles: Sequence[Profile], margins: NDArray[np.float32]
     ) -> tuple["Verdict", ...]:
-        """What is made of the margins, (n, n_classes), of these profiles.
-
-        A model that can tell how far a profile is from its training cases goes by that distance;
-        any other by how many features are unusual, each by itself.
-        """
-        matrix = np.stack([profile.values for profile in profiles])
-        found = judgement(self.predictor, matrix)
-        if found is None:
-            unlike = np.array([self.reference.is_unlike(row) for row in matrix])
-            hopeless = np.zeros(len(matrix), dtype=np.bool_)
-        else:
-            unlike, hopeless = found.unlike, found.hopeless
+        """What is made of the margins, (n, n_classes), of these profiles."""
+        found = likeness.judge(
+            self.predictor,
+            np.stack([profile.values for profile in profiles]),
+            quantiles=self.reference.quantiles,
+            most_outside=self.reference.most_outside,
+        )
         return tuple(
             self._verdict(
-                profile, margins[row], unlike=bool(unlike[row]), hopeless=bool(hopeless[row])
+                profile,
+                margins[row],
+                unlike=bool(found.unlike[row]),
+                hopeless=bool(found.hopeless[row]),
             )
             for row, profile in enumerate(profiles)
         )

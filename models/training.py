@@ -13,14 +13,13 @@ import xgboost
 from numpy.typing import NDArray
 
 from guarantee.card import Card
-from models import assessment, reference, uncertainty
+from models import assessment, likeness, reference, uncertainty
 from models.assessment import Said
 from models.atlas import Atlas
 from models.boosted import Boosted
 from models.bundle import Bundle
 from models.cohorts import Cohort
 from models.errors import ModelsError
-from models.gated import judgement
 from models.predictor import Predictor
 from models.reference import Reference
 
@@ -170,18 +169,17 @@ def train(
         kept.profiles, truth, [*(part.train for part in planned.parts), np.arange(len(truth))],
         classes=len(labels), parameters=parameters, progress=progress,
     )  # fmt: skip
+    usual = [reference.quantiles_of(kept.profiles[part.train]) for part in planned.parts]
     outside = [
-        reference.outside_share(
-            reference.quantiles_of(kept.profiles[part.train]), kept.profiles[part.test]
-        )
-        for part in planned.parts
+        reference.outside_share(quantiles, kept.profiles[part.test])
+        for part, quantiles in zip(planned.parts, usual, strict=True)
     ]
     shares = np.concatenate(outside[: len(planned.by_patient)])
     most_outside = float(np.quantile(shares, _TYPICAL_SHARE))
     least = cohort.contract.least(card.least_known_share)
     said = [
-        _said(fitted, kept.profiles[part.test], share > most_outside, least)
-        for part, fitted, share in zip(planned.parts, predictors, outside, strict=True)
+        _said(fitted, kept.profiles[part.test], quantiles, most_outside, least)
+        for part, fitted, quantiles in zip(planned.parts, predictors, usual, strict=True)
     ]
     # 3.
     margins = np.empty((len(truth), len(labels)), dtype=np.float32)
@@ -196,10 +194,9 @@ def train(
     )  # fmt: skip
     if elsewhere is not None:
         quantiles = reference.quantiles_of(kept.profiles)
-        unlike = reference.outside_share(quantiles, elsewhere.profiles) > most_outside
         by_site = assessment.assess_elsewhere(
             elsewhere, _truth(elsewhere, labels),
-            _said(predictor, elsewhere.profiles, unlike, least),
+            _said(predictor, elsewhere.profiles, quantiles, most_outside, least),
             calibration, truth, labels=labels, seed=parameters.seed,
         )  # fmt: skip
         evaluation = evaluation.model_copy(update={"by_site": by_site})
@@ -227,19 +224,23 @@ def train(
 
 
 def _said(
-    fitted: Predictor, profiles: NDArray[np.float32], unlike: NDArray[np.bool_], least: int
+    fitted: Predictor,
+    profiles: NDArray[np.float32],
+    quantiles: NDArray[np.float32],
+    most_outside: float,
+    least: int,
 ) -> Said:
     """What a model says of profiles, as `ServedModel.verdicts` will.
 
     Args:
-        unlike: (n,), what the reference of its training cases says, where the model judges
-            likeness by nothing better.
+        quantiles, most_outside: See `likeness.judge`.
         least: With fewer features than this, it gives no answer.
     """
-    declined = np.asarray((~np.isnan(profiles)).sum(axis=1) < least, dtype=np.bool_)
-    if (found := judgement(fitted, profiles)) is not None:
-        unlike, declined = found.unlike, declined | found.hopeless
-    return Said(margins=fitted.margins(profiles), flagged=unlike, declined=declined)
+    found = likeness.judge(fitted, profiles, quantiles=quantiles, most_outside=most_outside)
+    few = (~np.isnan(profiles)).sum(axis=1) < least
+    return Said(
+        margins=fitted.margins(profiles), flagged=found.unlike, declined=few | found.hopeless
+    )
 
 
 def _truth(cohort: Cohort, labels: Sequence[str]) -> NDArray[np.intp]:

@@ -104,6 +104,8 @@ def test_every_scale_gets_the_same_answer_exactly_explained(
             np.testing.assert_allclose(answer.margins, answers[0].margins, atol=1e-3)
             totals = answer.contributions.sum(axis=1, dtype=np.float64) + answer.bases
             np.testing.assert_allclose(totals, answer.margins, atol=1e-4)
+            # What is read is ranks: another scale is no mistake.
+            assert Flag.IMPLAUSIBLE_FEATURES not in answer.flags
             assert (Flag.MISSING_FEATURES in answer.flags) == half
 
 
@@ -124,6 +126,28 @@ def test_what_no_tumour_looks_like_is_flagged_and_too_little_is_not_answered(
     answer = origin.answer(profile(origin, few))
     assert answer.abstention is Abstention.TOO_FEW_FEATURES
     assert Flag.ABSTAINED in answer.flags
+
+
+@pytest.mark.parametrize("name", committed.names())
+def test_where_no_feature_differs_from_the_others_nothing_looks_sure(
+    name: str, typical: NDArray[np.float32]
+) -> None:
+    folder = committed.folder_of(name)
+    model = bundle.load(folder, name=name, version="1", digest=bundle.digest_of(folder))
+    count = len(model.contract.features)
+    lone = np.zeros(count)
+    lone[3] = 9
+    for empty in (np.zeros(count), np.full(count, 5.0), np.full(count, 1e30), lone):
+        answer = model.answer(model.contract.profile(empty))
+        assert answer.abstention is Abstention.OUT_OF_DISTRIBUTION
+        assert {Flag.OUT_OF_DISTRIBUTION, Flag.ABSTAINED} <= set(answer.flags)
+        assert answer.probability < 0.1
+        assert answer.ranking[0][0] == answer.label
+        assert set(answer.prediction_set) == set(model.labels)
+    few = np.where(np.arange(count) < 2, typical[0], np.nan)
+    answer = model.answer(model.contract.profile(few))
+    assert answer.abstention is Abstention.TOO_FEW_FEATURES
+    assert answer.probability < 0.1
 
 
 def test_a_file_of_another_laboratory_is_scored_as_it_comes(

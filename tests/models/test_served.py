@@ -57,7 +57,10 @@ def test_flags_say_what_is_missing_implausible_or_unlike_the_cohort(served: Serv
     assert served.answer(served.contract.vector(strange)).flags == (
         Flag.OUT_OF_DISTRIBUTION,
         Flag.IMPLAUSIBLE_FEATURES,
+        Flag.ABSTAINED,
     )
+    one = dict.fromkeys(served.contract.names, 5.0) | {"gene 0": 25.0}
+    assert Flag.ABSTAINED not in served.answer(served.contract.vector(one)).flags
     partial = {"gene 0": 5.0}
     assert served.answer(served.contract.vector(partial)).flags == (Flag.MISSING_FEATURES,)
 
