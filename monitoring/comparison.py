@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import ks_2samp
 
 from monitoring import variation
+from monitoring.errors import MonitoringError
 from monitoring.findings import Column
 
 if TYPE_CHECKING:
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
 _TAB: Final = "DATA DISTRIBUTION"
+
+
+class AmbiguousColumn(MonitoringError):
+    """A feature is called as what monitoring watches beside it; the message names it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +97,10 @@ class Words:
         """Reference and window as Evidently gets them: sorted, so that no row is a case."""
         from pandas import Series
 
-        return Series(sorted(self.expected)), Series(sorted(self.met))
+        return (
+            Series(sorted(map(_shown, self.expected))),
+            Series(sorted(map(_shown, self.met))),
+        )
 
 
 Comparison = Numbers | Words
@@ -115,19 +123,31 @@ class Decided:
         return html
 
 
+def _shown(name: str) -> str:
+    """The name as Evidently gets it, who writes it into a script of its page as it is.
+
+    A client names hospitals and machines: none of them shall end that script and begin another.
+    """
+    return name.replace("<", "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}")
+
+
 def decide(comparisons: Sequence[Comparison]) -> Decided:
     """Have Evidently decide on each column.
 
     Raises:
-        ValueError: A name stands for two columns.
+        AmbiguousColumn: A name stands for two columns.
     """
-    named = {one.name: one for one in comparisons}
-    if len(named) < len(comparisons):
-        raise ValueError("a name stands for two columns")
+    named: dict[str, Comparison] = {}
+    for one in comparisons:
+        if named.setdefault(_shown(one.name), one) is not one:
+            raise AmbiguousColumn(
+                f"{one.name} is one of the model's features and a column of the monitoring's own: "
+                "register the model with another name for it"
+            )
     snapshot = _run(comparisons)
     columns = tuple(
         Column(
-            name=(tested := result.to_dict()["config"])["column"],
+            name=named[(tested := result.to_dict()["config"])["column"]].name,
             test=tested["method"],
             p_value=float(result.value),
             threshold=tested["threshold"],
@@ -150,14 +170,14 @@ def _run(comparisons: Sequence[Comparison]) -> "Snapshot":
     # Named: left alone, Evidently changes its test with the sample's size.
     report = Report(
         [
-            ValueDrift(column=one.name, method=one.test, threshold=one.threshold)
+            ValueDrift(column=_shown(one.name), method=one.test, threshold=one.threshold)
             for one in comparisons
         ],
         include_tests=True,
     )
     columns = DataDefinition(
-        numerical_columns=[one.name for one in comparisons if isinstance(one, Numbers)],
-        categorical_columns=[one.name for one in comparisons if isinstance(one, Words)],
+        numerical_columns=[_shown(one.name) for one in comparisons if isinstance(one, Numbers)],
+        categorical_columns=[_shown(one.name) for one in comparisons if isinstance(one, Words)],
     )
     expected, met = _frames(comparisons)
     snapshot = report.run(
@@ -174,7 +194,7 @@ def _run(comparisons: Sequence[Comparison]) -> "Snapshot":
 def _frames(comparisons: Sequence[Comparison]) -> "tuple[DataFrame, DataFrame]":
     from pandas import DataFrame
 
-    both = {one.name: one.series() for one in comparisons}
+    both = {_shown(one.name): one.series() for one in comparisons}
     return (
         DataFrame({name: expected for name, (expected, _) in both.items()}),
         DataFrame({name: met for name, (_, met) in both.items()}),

@@ -120,7 +120,8 @@ def examine(
             needs them is untested, and said to be.
 
     Raises:
-        ValueError: The samples have different features, or a name stands for two columns.
+        ValueError: The samples have different features.
+        AmbiguousColumn: A feature is called as another column that is tested.
     """
     asked = plan(expected, window, policy, earlier)
     if isinstance(asked, Undecided):
@@ -152,11 +153,14 @@ def _watched(
     screened: Screen,
     skipped: list[str],
 ) -> Iterator[Comparison]:
+    of_reference = expected.known()
     for place in expected.watched:
         if np.isnan(screened.values[place]):
+            known, of = screened.known[place], ""
+            if known >= policy.least_cases:
+                known, of = of_reference[place], " of the reference"
             skipped.append(
-                f"{expected.names[place]}: {screened.known[place]} cases know it, "
-                f"{policy.least_cases} needed"
+                f"{expected.names[place]}: {known} cases{of} know it, {policy.least_cases} needed"
             )
             continue
         threshold = policy.share / len(expected.watched)

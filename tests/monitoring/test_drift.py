@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from guarantee.card import MonitoringPolicy
+from monitoring.comparison import AmbiguousColumn
 from monitoring.drift import (
     ABSTAINED,
     CONFIDENCE,
@@ -199,6 +200,47 @@ def test_a_new_machine_is_seen_in_the_mix_though_it_has_no_earlier_cases() -> No
     assert "sequencer 1" not in rare.html
 
 
+def test_a_hospital_s_code_is_no_script_of_the_page() -> None:
+    script = "</script><script>alert(1)</script>"
+    groups = {"hospital": (script,) * 100 + ("<b>H2",) * 100}
+    window = replace(_moved_at(sampled(200, 1), {0: 3}), groups=groups)
+    found = examine(expected(), window, POLICY, replace(sampled(200, 2), groups=groups))
+    assert isinstance(found, Examined)
+    assert f"{NAMES[0]}, hospital {script}" in _names(found.finding)
+    assert "alert(1)" in found.html
+    assert script not in found.html
+    assert "<script>alert" not in found.html
+    assert "<b>H2" not in found.html
+
+
+def test_a_feature_called_as_what_is_watched_is_refused_by_its_name() -> None:
+    names = (LABEL, *NAMES[1:])
+    with pytest.raises(AmbiguousColumn, match=LABEL):
+        decide(
+            replace(expected(), names=names),
+            replace(sampled(200, 1), names=names),
+            POLICY,
+        )
+
+
+def test_a_window_of_one_kind_alone_is_looked_at_all_the_same() -> None:
+    """One label, abstentions alone, nothing known: each is said, none is a failure."""
+    earlier, window = sampled(200, 2), sampled(200, 1)
+    one = replace(window, labels=(str(LABELS[0]),) * 200)
+    assert _names(decide(expected(), one, POLICY, earlier)) == {LABEL}
+    abstained = replace(window, abstained=np.ones(200, dtype=np.bool_))
+    assert _names(decide(expected(), abstained, POLICY, earlier)) == {ABSTAINED}
+    always = replace(earlier, abstained=np.ones(200, dtype=np.bool_))
+    assert isinstance(decide(expected(), abstained, POLICY, always), Stable)
+    empty = replace(window, features=np.full((200, 40), np.nan, dtype=np.float32))
+    found = decide(expected(), empty, POLICY, earlier)
+    assert isinstance(found, Drifted)
+    assert MISSING in _names(found)
+    assert sum(name.startswith("missing: ") for name in _names(found)) == 10
+    assert len(found.passed) == 30
+    assert sum(reason.endswith("needed") for reason in found.skipped) == 10
+
+
 def test_a_reference_that_never_varied_still_sees_a_change() -> None:
     reference = sampled(400, 0)
     features = reference.features.copy()
@@ -220,6 +262,9 @@ def test_a_feature_that_few_cases_know_is_skipped_by_name() -> None:
     )
     assert isinstance(finding, Stable)
     assert f"{NAMES[4]}: 20 cases know it, 50 needed" in finding.skipped
+    finding = decide(Expected.of_cases(replace(reference, features=known), WATCHED), window, POLICY)
+    assert isinstance(finding, Drifted)  # it is missing no longer
+    assert f"{NAMES[4]}: 40 cases of the reference know it, 50 needed" in finding.skipped
     assert NAMES[4] not in {column.name for column in finding.columns}
 
 
