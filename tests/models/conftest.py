@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 from guarantee.card import Card, Code, Kind, Label, Regulatory, Reliance, Responsibility, Text
 from guarantee.home import Home
 from models import bundle, cohorts, registry
+from models.centroids import Centroids
 from models.cohorts import Cohort
 from models.contract import Bounds, FeatureContract
+from models.gated import Gated, Likeness
+from models.predictor import Predictor
 from models.registry import Registration
 from models.served import ServedModel
-from models.training import Parameters, Training, train
+from models.training import Parameters, Progress, Training, boost, train
 
 
 def floats(values: Sequence[float] | Sequence[Sequence[float]]) -> NDArray[np.float32]:
@@ -67,6 +70,36 @@ def cohort_of(
         ids=tuple(f"S{number}" for number in range(len(truth))),
         patients=tuple(f"P{number // 2}" for number in range(len(truth))),
     )
+
+
+def learn_with_likeness(
+    profiles: NDArray[np.float32],
+    truth: NDArray[np.intp],
+    runs: Sequence[NDArray[np.intp]],
+    *,
+    classes: int,
+    parameters: Parameters,
+    progress: Progress | None,
+) -> list[Predictor]:
+    """XGBoost that knows how far a profile is from what it learned from; see `training.Learn`."""
+    boosted = boost(
+        profiles, truth, runs, classes=classes, parameters=parameters, progress=progress
+    )
+    learned = list[Predictor]()
+    for rows, predictor in zip(runs, boosted, strict=True):
+        whole = np.where(np.isnan(profiles[rows]), np.float32(5), profiles[rows])
+        centroids = Centroids.of(whole, truth[rows], classes=classes, factors=2)
+        furthest = float(centroids.distances(whole, spread=0.3).max())
+        learned.append(
+            Gated(
+                here=predictor, elsewhere=predictor, temperature=1.0,
+                likeness=Likeness(
+                    centroids=centroids, spread=0.3, most_distant=furthest,
+                    hopeless=4 * furthest, most_missing=1.0,
+                ),
+            )
+        )  # fmt: skip
+    return learned
 
 
 @pytest.fixture(scope="session")

@@ -25,10 +25,10 @@ from guarantee.pseudonyms import Actor
 from guarantee.verify import verify_home
 from models import bundle, shelf
 from models.contract import FeatureContract
-from models.training import Parameters, train
+from models.training import Learn, Parameters, train
 from serving.auth import Issuer
 from tests.guarantee.clinic import patient
-from tests.models.conftest import card_of, cohort_of
+from tests.models.conftest import card_of, cohort_of, learn_with_likeness
 
 ROOT = Path(__file__).parents[2]
 LABELS = ("breast", "colon", "lung")
@@ -37,12 +37,16 @@ WITHHELD_MODEL = "three-withheld"
 NEEDING_MODEL = "three-needing"
 NEEDED = ("gene 0", "gene 2")
 """Without these, that model abstains."""
+LIKENESS_MODEL = "three-likeness"
+"""It tells a profile like nothing from others, and abstains on that and on fewer than half."""
 CHANGING_MODEL = "three-changing"
 """Its version 2 is approved, and one test promotes it."""
 UNDECIDED = {f"gene {number}": 5.0 + number / 8 for number in range(6)}
 """Speaks for no label: the models abstain."""
 FEATURES = {**UNDECIDED, "gene 0": 9.0}
 """Speaks for the first label."""
+NOBODYS = dict(zip(UNDECIDED, (30.0, -9.0, 30.0, -9.0, 30.0, -9.0), strict=True))
+"""Like nobody's."""
 
 
 def check_ledger(home: Home) -> None:
@@ -77,6 +81,7 @@ def approved(
     version: str = "1",
     rounds: int = 10,
     required: Container[str] = (),
+    learn: Learn | None = None,
 ) -> None:
     """One more version in the home, trained, registered, laid out and approved.
 
@@ -88,7 +93,7 @@ def approved(
         for one in cohort.contract.features
     )
     cohort = replace(cohort, contract=FeatureContract(features=features))
-    training = train(cohort, card, Parameters(rounds=rounds, threads=1))
+    training = train(cohort, card, Parameters(rounds=rounds, threads=1), learn=learn)
     files = folder / f"{card.name}-{version}"
     digest = bundle.write(training.bundle, files)
     with Ledger.open(home) as ledger:
@@ -209,6 +214,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     # Approved now, since tests give the members keys, which their votes then need.
     approved(home, folder, card_of(LABELS, NEEDING_MODEL), required=NEEDED)
     promote(home, NEEDING_MODEL)
+    likened = card_of(LABELS, LIKENESS_MODEL).model_copy(update={"least_known_share": 0.5})
+    approved(home, folder, likened, learn=learn_with_likeness)
+    promote(home, LIKENESS_MODEL)
     for version, rounds in (("1", 10), ("2", 3)):
         approved(home, folder, card_of(LABELS, CHANGING_MODEL), version=version, rounds=rounds)
     promote(home, CHANGING_MODEL)
