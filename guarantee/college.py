@@ -213,13 +213,16 @@ def vote_to_sign(
     """The bytes that a member's own key signs: see `signing_keys.vote_payload`.
 
     Raises:
+        BodyRefused: The reason is blank or too long.
         UnknownModel: No such version is registered.
     """
     situation = ledger.get(Version, version_key(name, version))
     if situation is None:
         raise UnknownModel(f"no version {version} of {name} is registered")
     registration = ledger.find(situation.registration).header
-    return vote_payload(registration, outcome=_word(in_favour=in_favour), reason=reason)
+    # As the record will have it: without the blanks around it.
+    said = stated(VoteCast, reason=reason).reason
+    return vote_payload(registration, outcome=_word(in_favour=in_favour), reason=said)
 
 
 def _word(*, in_favour: bool) -> str:
@@ -280,6 +283,6 @@ def _present_key(ledger: Ledger, member: str) -> str | None:
 def _founding(ledger: Ledger) -> Founding:
     founding = Founding()
     kinds = (RecordType.MEMBER_APPOINTED, RecordType.KEY_REGISTERED)
-    for one in ledger.stretch(kinds, start=0, end=ledger.head().size):
+    for one in ledger.stretch(kinds):
         founding.add(one.header)
     return founding

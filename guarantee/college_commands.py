@@ -47,7 +47,11 @@ def appoint(
             lambda signature: college.appoint(
                 ledger, actor, member=member, profession=profession, signature=signature
             ),
-            meant={"type": RecordType.MEMBER_APPOINTED, "outcome": profession},
+            meant={
+                "type": RecordType.MEMBER_APPOINTED,
+                "outcome": profession,
+                "subject": member.pseudonym,
+            },
         )
     typer.echo(f"appointed: record {recorded.id}")
 
@@ -93,7 +97,7 @@ def vote(
             "model": name,
             "version": version,
             "vote": "for" if in_favour else "against",
-            "reason": reason,
+            "reason": reason.strip() if reason is not None else None,
         }
         record, approved = signing(key, act, meant=meant)
     typer.echo(f"voted: record {record}")
@@ -237,7 +241,7 @@ def abandon(
         meant = {
             "type": RecordType.DRAW_ABANDONED,
             "follows": [announcement],
-            "body": {"reason": reason},
+            "body": {"reason": reason.strip()},
         }
         record = signing(key, act, meant=meant)
     typer.echo(f"abandoned: record {record}")

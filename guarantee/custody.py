@@ -622,10 +622,10 @@ def _sealed_ids(connection: Connection, pseudonym: str) -> set[str]:
 
 def _backups_expire(ledger: Ledger) -> date | None:
     """The last day of the last backup; those of the past are counted, which does no harm."""
-    taken = ledger.latest(RecordType.BACKUP_TAKEN, count=1000)
+    taken = ledger.stretch((RecordType.BACKUP_TAKEN,))
     days = [ledger.open_as(one, BackupTaken).expires for one in taken]
     # A restored log does not know of every backup that its patients are in.
-    opened = ledger.latest(RecordType.LOG_OPENED, count=1000)
+    opened = ledger.stretch((RecordType.LOG_OPENED,))
     days += [ledger.open_as(one, LogOpened).copies_expire for one in opened]
     return max(days, default=None)
 

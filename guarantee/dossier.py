@@ -378,7 +378,7 @@ def sign_decision(
     )
     if signature is not None:
         asked = _decision_to_sign(
-            ledger, dossier=dossier, decision=decision, label=label, reason=reason
+            ledger, dossier=dossier, decision=decision, label=body.label, reason=body.reason
         )
         draft = replace(
             signed(ledger, draft, signature, payload=asked.payload),

@@ -17,6 +17,7 @@ from array import array
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from fractions import Fraction
 from hashlib import sha256
 from typing import Final
@@ -32,7 +33,9 @@ FRAMED: Final = (RecordType.INFERENCE_MADE, RecordType.DECISION_SIGNED)
 """The records that make a frame; a `Frame` passes over all others."""
 
 DAYS_TO_DRAW: Final = 30
-"""An announcement that led to no sample for so long is a finding."""
+"""An announcement that led to no sample for longer is a finding: see `is_overdue`."""
+
+_TO_DRAW_MS: Final = timedelta(days=DAYS_TO_DRAW) // timedelta(milliseconds=1)
 
 _NEVER: Final = -1
 
@@ -148,6 +151,11 @@ def sample(
     if sha256(secret).hexdigest() != announced.secret_sha256:
         raise SampleRefused("the secret is not the one whose SHA-256 was announced")
     return drawn(cases, Fraction(announced.rate), seed_of(secret, root))
+
+
+def is_overdue(announced_at: int, *, at: int) -> bool:
+    """Whether a sample should have been drawn by then; both in milliseconds since 1970, UTC."""
+    return at - announced_at > _TO_DRAW_MS
 
 
 def check_announcement(header: Header, announced: DrawAnnounced, *, start: int) -> None:

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Final, Self, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import (
@@ -59,6 +59,7 @@ from guarantee.vault import (
 )
 
 B = TypeVar("B", bound=Body)
+_PAGE: Final = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -361,25 +362,38 @@ class Ledger:
             return TileReader(tiles_of(connection)).root(size)
 
     def stretch(
-        self, kinds: Iterable[RecordType], *, start: int, end: int, model: str | None = None
+        self,
+        kinds: Iterable[RecordType],
+        *,
+        start: int = 0,
+        end: int | None = None,
+        model: str | None = None,
     ) -> Iterator[Recorded]:
-        """Records of these kinds from index `start` to `end`, excluded, in their order."""
-        where = [
-            RECORDS.c.type.in_([kind.value for kind in kinds]),
-            RECORDS.c.position >= start,
-            RECORDS.c.position < end,
-        ]
+        """Every record of these kinds from index `start` to `end`, excluded, in their order.
+
+        Args:
+            end: By default the log's, as it is when the last is read.
+        """
+        where: list[ColumnElement[bool]] = [RECORDS.c.type.in_([kind.value for kind in kinds])]
+        if end is not None:
+            where.append(RECORDS.c.position < end)
         if model is not None:
             where.append(RECORDS.c.model == model)
         statement = (
             select(RECORDS.c.position, RECORDS.c.header)
             .where(*where)
             .order_by(RECORDS.c.position)
-            .execution_options(yield_per=1000)
+            .limit(_PAGE)
         )
-        with self.store.reading() as connection:
-            for row in connection.execute(statement):
+        while True:
+            # No connection is held while the caller reads what the records say.
+            with self.store.reading() as connection:
+                rows = connection.execute(statement.where(RECORDS.c.position >= start)).all()
+            for row in rows:
                 yield decoded(row.position, row.header)
+            if len(rows) < _PAGE:
+                return
+            start = rows[-1].position + 1
 
     def page(self, start: int, count: int) -> list[Recorded]:
         """Records from index `start` on, at most `count`."""

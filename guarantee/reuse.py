@@ -78,7 +78,12 @@ def _confirmed(
         # The answers, which are most of it, are let go of at once.
         cases = [
             (case.id, case.profile, case.context)
-            for case in seen.inferences(ledger, model=name, version=version)
+            for case in seen.inferences(
+                ledger,
+                model=name,
+                version=version,
+                followed_by=RecordType.OUTCOME_CONFIRMED,
+            )
         ]
         followed = seen.followed(ledger, [dossier for dossier, _, _ in cases])
         for dossier, profile, context in cases:

@@ -18,7 +18,7 @@ from guarantee.bodies import (
     stated,
 )
 from guarantee.college_thread import last_draw
-from guarantee.draw import DAYS_TO_DRAW, FRAMED, Case, Frame, SampleRefused, check_sample, sample
+from guarantee.draw import FRAMED, Case, Frame, SampleRefused, check_sample, is_overdue, sample
 from guarantee.ledger import Ledger
 from guarantee.logged import Recorded
 from guarantee.merkle import Hash
@@ -36,8 +36,6 @@ from guarantee.situations import (
     Frames,
     Review,
 )
-
-_DAY_MS = 24 * 3600 * 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +176,7 @@ def announce(
 
 def _announced_before(ledger: Ledger, actor: Actor, announced: DrawAnnounced) -> Recorded | None:
     """The same announcement by the same member, which stands open: a lost reply, asked again."""
-    for earlier in ledger.latest(RecordType.DRAW_ANNOUNCED, count=100_000):
+    for earlier in ledger.stretch((RecordType.DRAW_ANNOUNCED,)):
         body = ledger.open_as(earlier, DrawAnnounced)
         if body.secret_sha256 != announced.secret_sha256:
             continue
@@ -366,7 +364,7 @@ def draws(ledger: Ledger, *, at: int) -> list[DrawStanding]:
                 open=tuple(one for one in unseen if one not in erased),
                 erased=erased,
                 overdue=standing.step is DrawStep.ANNOUNCED
-                and at - standing.announced_at > DAYS_TO_DRAW * _DAY_MS,
+                and is_overdue(standing.announced_at, at=at),
                 abandoned=standing.step is DrawStep.ABANDONED,
             )
         )

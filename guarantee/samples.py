@@ -1,16 +1,13 @@
 """Samples, drawn again from the log: what a verification makes of the college's draws."""
 
 from dataclasses import dataclass, field
-from datetime import timedelta
 
 from guarantee.bodies import DrawAnnounced, SampleDrawn
-from guarantee.draw import DAYS_TO_DRAW, FRAMED, Frame, SampleRefused, check_sample
+from guarantee.draw import DAYS_TO_DRAW, FRAMED, Frame, SampleRefused, check_sample, is_overdue
 from guarantee.findings import Report
 from guarantee.rebuilt import Rebuilt
 from guarantee.records import Header, MalformedRecord
 from guarantee.source import Source
-
-_DAY_MS = timedelta(days=1) // timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +75,12 @@ def check_samples(
                 "the next"
             )
             continue
-        days = (latest - announced.time) // _DAY_MS
         missing = "a draw was announced and no sample was drawn"
-        if days > DAYS_TO_DRAW:
+        if is_overdue(announced.time, at=latest):
             report.found(
-                f"{missing}, {days} days before the last record", record=key, index=announced.index
+                f"{missing} in {DAYS_TO_DRAW} days, by the time of the last record",
+                record=key,
+                index=announced.index,
             )
         else:
             report.remark(f"record {key}: {missing}")

@@ -145,7 +145,7 @@ def versions_of(ledger: Ledger, name: str) -> list[RegisteredVersion]:
     """Every registered version of a model, in the order of registration."""
     return [
         registered_version(ledger, name, recorded.header.model_version or "")
-        for recorded in ledger.latest(RecordType.MODEL_REGISTERED, model=name, count=1000)
+        for recorded in ledger.stretch((RecordType.MODEL_REGISTERED,), model=name)
     ]
 
 
@@ -356,13 +356,10 @@ def history(ledger: Ledger, name: str) -> list[Reign]:
     """
     if ledger.get(Model, name) is None:
         raise UnknownModel("no model of that name is registered")
-    events = [
-        recorded for kind in _EVENTS for recorded in ledger.latest(kind, model=name, count=100_000)
-    ]
     promoted: str | None = None
     suspended = False
     reigns = []
-    for recorded in sorted(events, key=lambda recorded: recorded.index):
+    for recorded in ledger.stretch(_EVENTS, model=name):
         header = recorded.header
         if header.type is RecordType.MODEL_PROMOTED:
             promoted = header.model_version

@@ -19,7 +19,7 @@ from guarantee.refusals import AlreadyDone, NotAMember, OwnKeyNeeded, RoleRefuse
 from guarantee.signature import PublicKey, SignatureRefused, new_key, sign_detached
 from guarantee.signing_keys import check_key, check_vote, register_key
 from guarantee.situations import Version, version_key
-from tests.guarantee.clinic import CARD, DIGEST, Clinic, own_key
+from tests.guarantee.clinic import CARD, DIGEST, Clinic, own_key, with_key
 
 
 def member(clinic: Clinic, profession: Profession = Profession.PHYSICIAN) -> Actor:
@@ -246,6 +246,26 @@ def test_a_replaced_key_signs_no_more_and_what_it_signed_stays_true(clinic: Clin
                     signature=signature,
                 )
             )
+
+
+def test_blanks_around_a_reason_are_neither_recorded_nor_signed(clinic: Clinic) -> None:
+    clinic.register("2")
+    voter, private = member(clinic), new_key()
+    own_key(clinic.ledger, voter, private)
+
+    def cast(signature: str | None) -> college.Vote:
+        return college.vote(
+            clinic.ledger,
+            voter,
+            name=CARD.name,
+            version="2",
+            in_favour=True,
+            reason="  Well explained. ",
+            signature=signature,
+        )
+
+    voted = with_key(private, cast).cast  # The fixture verifies the signature.
+    assert clinic.ledger.open_as(voted, VoteCast).reason == "Well explained."
 
 
 def test_everyone_registers_their_own_key_and_of_a_kind_that_signs(clinic: Clinic) -> None:

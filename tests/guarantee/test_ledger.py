@@ -15,6 +15,7 @@ from sqlalchemy import Connection, select, update
 
 from guarantee import versions
 from guarantee.appending import Draft, LedgerClosed, Request
+from guarantee.bodies import ModelRegistered
 from guarantee.checkpoint import parse_proof, verify_proof
 from guarantee.home import Home
 from guarantee.identity import Role
@@ -24,7 +25,7 @@ from guarantee.merkle import leaf_hash, verify_consistency
 from guarantee.records import Header, RecordType
 from guarantee.refusals import AlreadyDone
 from guarantee.store import HEAD, KEYS
-from tests.guarantee.clinic import CARD, Clinic, check_ledger
+from tests.guarantee.clinic import CARD, DIGEST, Clinic, check_ledger
 
 
 def worker(home: Home, body: str, *arguments: str) -> "subprocess.Popen[str]":
@@ -303,3 +304,25 @@ def test_processes_that_open_a_new_home_together_share_one_log(empty_home: Home)
     keys = {process.communicate(timeout=60)[0] for process in workers}
     assert len(keys) == 1
     check_ledger(empty_home)
+
+
+def test_however_many_records_of_a_kind_there_are_all_are_read(file_clinic: Clinic) -> None:
+    ledger, most = file_clinic.ledger, 1003
+    drafts = (
+        Draft(
+            type=RecordType.MODEL_REGISTERED,
+            actor=file_clinic.scientist,
+            outcome="registered",
+            body=ModelRegistered(digest=DIGEST, card=CARD, run="run"),
+            model=CARD.name,
+            model_version=str(version),
+        )
+        for version in range(2, most + 1)
+    )
+    assert all(isinstance(one, Recorded) for one in ledger.record_all(drafts))
+    registered = [one.version for one in versions.versions_of(ledger, CARD.name)]
+    assert registered == [str(version) for version in range(1, most + 1)]
+    first, *_, last = ledger.stretch([RecordType.MODEL_REGISTERED])
+    some = ledger.stretch([RecordType.MODEL_REGISTERED], start=first.index + 1, end=last.index)
+    assert len(list(some)) == most - 2
+    assert list(ledger.stretch([RecordType.MODEL_REGISTERED], model="another")) == []

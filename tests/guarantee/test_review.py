@@ -1,7 +1,9 @@
 """The college draws cases that nobody chose, reviews those alone, and sees what stands open."""
 
 import secrets
+from functools import partial
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +31,7 @@ from guarantee.draw import (
 )
 from guarantee.home import Home
 from guarantee.identity import Profession, Role
+from guarantee.ledger import Ledger
 from guarantee.logged import Recorded
 from guarantee.merkle import leaf_hash, root_of
 from guarantee.pseudonyms import Actor
@@ -377,6 +380,21 @@ def test_the_college_sees_what_is_open_disagreed_and_overdue(clinic: Clinic) -> 
         one.announcement: one.overdue for one in college.status(clinic.ledger, at=late).draws
     }
     assert overdue == {announcement.id: False, forgotten.id: True}
+
+
+def test_the_college_and_the_verifier_say_at_the_same_moment_that_a_draw_is_overdue(
+    tmp_path: Path,
+) -> None:
+    clinic = Clinic.founded(tmp_path / "home")
+    at = announced(clinic).header.time + DAYS_TO_DRAW * 24 * 3600 * 1000
+    for late in (0, 1):
+        with Ledger.open(clinic.home, clock=partial(int, at + late)) as then:
+            Clinic(clinic.home, then, clinic.clinician).inform(20 + late)
+        (standing,) = college.status(clinic.ledger, at=at + late).draws
+        assert standing.overdue == bool(late)
+        found = [str(one) for one in verify_home(clinic.home).findings]
+        assert any("no sample was drawn in 30 days" in one for one in found) == bool(late)
+    clinic.ledger.close()
 
 
 def test_a_deferred_information_stays_open_until_the_patient_is_informed(clinic: Clinic) -> None:

@@ -387,6 +387,12 @@ def test_the_same_commands_work_on_the_houses_own_home(tmp_path: Path) -> None:
     private = tmp_path / "mine.jwk"
     run(key_app, ["new", str(private)], None, bearer)
     assert "registered" in run(key_app, ["register", "--key", str(private), *where], None, bearer)
+    nurse = ["appoint", "--subject", "a-nurse", "--profession", "paramedic", *where]
+    assert (
+        "give its file with --key"
+        in CliRunner().invoke(college_app, nurse, obj=authenticate).output
+    )
+    assert "appointed" in run(college_app, [*nurse, "--key", str(private)], None, bearer)
     again = CliRunner().invoke(key_app, ["new", str(private)])
     assert again.exit_code == 1
 
