@@ -16,6 +16,7 @@ _REMEDIES = {
     "calibration.json": "the calibration, which `garant models train` fits",
     "reference.npz": "the reference for monitoring, which `garant models train` makes",
     "metrics.json": "the evaluation, which `garant models train` makes",
+    "evaluation.html": "the evaluation's page, which `garant models train` makes",
     "predictor.json": "the model itself, which `garant models train` makes",
 }
 

@@ -1,15 +1,17 @@
 """A training judged: by patient, in hospitals it has not seen, and forward in time."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from guarantee.card import Text
 from models import splits, uncertainty
 from models.cohorts import Cohort
 from models.errors import ModelsError
-from models.evaluation import Evaluation, Judged, Undefined
+from models.evaluation import Evaluation, Hardship, Judged, Undefined
 from models.judging import Answers, judge
 from models.splits import Apart
 from models.uncertainty import KNOWS_NOTHING, Calibration
@@ -36,6 +38,19 @@ class Said:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alteration:
+    """What is done to cases that were left out, so that they are what no cohort at hand has.
+
+    Attributes:
+        what: How they are altered, as a caption.
+        alter: Of profiles, (n, n_features), and a seed, profiles of the same shape.
+    """
+
+    what: Text
+    alter: Callable[[NDArray[np.float32], int], NDArray[np.float32]]
+
+
 class Unjudgeable(ModelsError):
     """No fold can be judged; the message says why. Add cases of its labels."""
 
@@ -51,6 +66,11 @@ class Plan:
     by_patient: tuple[Apart, ...]
     by_site: tuple[Apart, ...] | Undefined
     forward: tuple[Apart, ...] | Undefined
+
+    @property
+    def hardest(self) -> tuple[Apart, ...]:
+        """The parts whose cases are altered: hospitals left out, where they are known."""
+        return self.by_site if isinstance(self.by_site, tuple) else self.by_patient
 
     @property
     def parts(self) -> tuple[Apart, ...]:
@@ -115,7 +135,8 @@ def assess(
     labels: Sequence[str],
     held_out_cases: int,
     seed: int,
-    notes: tuple[str, ...],
+    notes: tuple[Text, ...],
+    hardships: Mapping[str, tuple[Text, Sequence[Said]]] = {},
 ) -> Evaluation:
     """Figures of the models fitted as planned.
 
@@ -125,6 +146,8 @@ def assess(
     Args:
         truth: (n,), class indices.
         said: For each of `planned.parts`, by the model fitted on its `train`.
+        hardships: By name, how cases were altered, and what was then said for each of
+            `planned.hardest`.
 
     Raises:
         Unjudgeable: No case has a label that its fold's model was trained on.
@@ -132,18 +155,23 @@ def assess(
     of_part = dict(zip(map(id, planned.parts), said, strict=True))
     known, answers = to_calibrate(planned, said, truth)
 
-    def judged(parts: tuple[Apart, ...], groups: NDArray[np.intp]) -> Judged | Undefined:
+    def judged(
+        parts: tuple[Apart, ...],
+        groups: NDArray[np.intp],
+        altered: Sequence[Said] | None = None,
+    ) -> Judged | Undefined:
         calibrations = []
         for part in parts:
             rows = np.intersect1d(part.train, known)
             calibrations.append(uncertainty.fit(answers[rows], truth[rows]))
-        return judge(
-            _answers(
-                cohort, parts, [of_part[id(part)] for part in parts], calibrations,
-                truth=truth, groups=groups,
-            ),
-            labels=labels, seed=seed,
+        found = _answers(
+            cohort, parts, altered or [of_part[id(part)] for part in parts], calibrations,
+            truth=truth, groups=groups,
         )  # fmt: skip
+        # Groups are those of the cases as they came.
+        return judge(
+            found if altered is None else replace(found, traits={}), labels=labels, seed=seed
+        )
 
     patients = cohort.groups()
     by_patient = judged(planned.by_patient, patients)
@@ -161,22 +189,46 @@ def assess(
         forward=judged(planned.forward, patients)
         if isinstance(planned.forward, tuple)
         else planned.forward,
-        notes=(
-            *notes,
-            *_left_out(planned, cohort),
-            f"prediction sets aim at {uncertainty.COVERAGE:.0%} coverage over all cases",
-        ),
+        hardships={
+            name: Hardship(
+                what=what,
+                judged=judged(
+                    planned.hardest,
+                    sites if isinstance(planned.by_site, tuple) else patients,
+                    altered,
+                ),
+            )
+            for name, (what, altered) in hardships.items()
+        },
+        notes=(*notes, *_left_out(planned, cohort), _AIMED_AT),
     )
 
 
-def _left_out(planned: Plan, cohort: Cohort) -> list[str]:
+_AIMED_AT: Final = Text(
+    fr=f"les ensembles visent une couverture de {uncertainty.COVERAGE:.0%}".replace("%", " %")
+    + " sur l’ensemble des cas",
+    en=f"prediction sets aim at {uncertainty.COVERAGE:.0%} coverage over all cases",
+)
+
+
+def _left_out(planned: Plan, cohort: Cohort) -> list[Text]:
     """What a reader must know of cases that a design could not place."""
     notes = []
     undated, unplaced = (cohort.dates or ()).count(""), (cohort.sites or ()).count("")
     if isinstance(planned.by_site, tuple) and unplaced:
-        notes.append(f"{unplaced} cases of no known hospital are not judged by hospital")
+        notes.append(
+            Text(
+                fr=f"{unplaced} cas sans hôpital connu ne sont pas jugés par hôpital",
+                en=f"{unplaced} cases of no known hospital are not judged by hospital",
+            )
+        )
     if isinstance(planned.forward, tuple) and undated:
-        notes.append(f"{undated} cases without a date are not judged forward in time")
+        notes.append(
+            Text(
+                fr=f"{undated} cas sans date ne sont pas jugés vers l’avant dans le temps",
+                en=f"{undated} cases without a date are not judged forward in time",
+            )
+        )
     return notes
 
 

@@ -309,9 +309,15 @@ def _print_figures(name: str, evaluation: "Evaluation") -> None:
                 interval = f"{part.accuracy.low:.3f} to {part.accuracy.high:.3f}"
                 sites.add_row(part.name, f"{part.cases}", f"{part.accuracy.value:.3f}", interval)
         out.print(sites)
+    for hardship in evaluation.hardships.values():
+        if isinstance(hardship.judged, Judged):
+            typer.echo(
+                f"{hardship.what.en}: right {_told(hardship.judged.answered)} of what is answered, "
+                f"mean confidence {_told(hardship.judged.confidence)}."
+            )
     typer.echo(f"{evaluation.cases} cases, {evaluation.held_out_cases} more held out.")
     for note in evaluation.notes:
-        typer.echo(f"Note: {note}.")
+        typer.echo(f"Note: {note.en}.")
 
 
 @app.command(

@@ -5,6 +5,8 @@ from typing import Final, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from guarantee.card import Text
+
 # Fewer cases than this and a group says that it is small.
 SMALL: Final = 30
 
@@ -123,6 +125,7 @@ class Judged(_Figure):
         set_size: Mean number of labels in a prediction set.
         abstained: Share of cases on which the model abstained.
         answered: Share of right answers among those given: accuracy, abstentions left out.
+        confidence: Mean probability of the answers given, to set beside `answered`.
         flagged: Share of cases flagged as unlike those learned from, answered or not.
         risk_area: Mean risk over all coverages, lower is better.
         confusion: Cases by truth, then by answer, in the order of `labels`.
@@ -152,6 +155,7 @@ class Judged(_Figure):
     unseen: int
     unseen_confidence: Estimate | Undefined
     unseen_abstained: Estimate | Undefined
+    confidence: Estimate | Undefined = Undefined(reason="it was not measured")
     answered: Estimate | Undefined = Undefined(reason="it was not measured")
     flagged: Estimate | Undefined = Undefined(reason="it was not measured")
 
@@ -179,9 +183,21 @@ HEADLINES: Final = (
     "set_size",
     "abstained",
     "answered",
+    "confidence",
     "flagged",
     "risk_area",
 )
+
+
+class Hardship(_Figure):
+    """Cases of a cohort altered to what the cohort has none of, each judged as it was unaltered.
+
+    Attributes:
+        what: How they were altered, as a caption.
+    """
+
+    what: Text
+    judged: Judged | Undefined
 
 
 class Evaluation(Judged):
@@ -191,6 +207,8 @@ class Evaluation(Judged):
         method: How the cases were kept apart from training.
         by_site: Each hospital judged by a model that had not seen it.
         forward: Each case judged by a model that had seen only earlier ones.
+        hardships: By name, the cases of hospitals never seen, where hospitals are known, else of
+            the cross-validation, altered.
         notes: What a reader of these figures must know.
     """
 
@@ -200,13 +218,16 @@ class Evaluation(Judged):
     held_out_cases: int
     by_site: Judged | Undefined
     forward: Judged | Undefined
-    notes: tuple[str, ...] = ()
+    hardships: dict[str, Hardship] = {}
+    notes: tuple[Text, ...] = ()
 
     def figures(self) -> dict[str, float]:
         """As `Judged.figures`, and those of the harder questions under their names."""
         flat = Judged.figures(self)
-        for name in ("by_site", "forward"):
-            harder = getattr(self, name)
+        designs = {"by_site": self.by_site, "forward": self.forward} | {
+            name: hardship.judged for name, hardship in self.hardships.items()
+        }
+        for name, harder in designs.items():
             if isinstance(harder, Judged):
                 flat |= {f"{name}.{figure}": value for figure, value in harder.figures().items()}
         return flat

@@ -45,6 +45,12 @@ _HEADLINES: Final = (
     ("top_3", ("Parmi les trois premières", "Among the first three"),
      ("part des cas dont la vérité est l’une des trois réponses les plus probables",
       "share of cases whose truth is one of the three most probable answers"), True),
+    ("answered", ("Exactitude de ce qui est répondu", "Accuracy of what is answered"),
+     ("part de réponses justes, abstentions laissées de côté",
+      "share of right answers, abstentions left out"), True),
+    ("confidence", ("Confiance moyenne", "Mean confidence"),
+     ("probabilité moyenne de ce qui est répondu, à comparer à son exactitude",
+      "mean probability of what is answered, to set beside its accuracy"), True),
     ("calibration_error", ("Erreur de calibration", "Calibration error"),
      ("écart moyen entre la confiance annoncée et l’exactitude",
       "mean gap between the confidence stated and the accuracy"), True),
@@ -121,6 +127,7 @@ def page(
     judged = [(fr, en, found) for fr, en, found in designs if isinstance(found, Judged)]
     sections = [
         _section("Résultats", "Results", _headlines(designs), _explained(), _limits(evaluation)),
+        *_hardships(evaluation),
         _section(
             "La confiance annoncée est-elle méritée ?", "Is the confidence stated deserved?",
             both(
@@ -313,6 +320,29 @@ def _unknown(evaluation: Evaluation, trait: str) -> int:
     )
 
 
+def _hardships(evaluation: Evaluation) -> list[str]:
+    if not evaluation.hardships:
+        return []
+    words = both(
+        "Les cas laissés de côté (des hôpitaux jamais vus, où ils sont connus), altérés pour être "
+        "ce que la cohorte n’a pas. Un vrai laboratoire peut différer davantage.",
+        "The cases left out (of hospitals never seen, where they are known), altered to be what "
+        "the cohort has none of. A real laboratory may differ more.",
+    )
+    designs = [
+        (hardship.what.fr, hardship.what.en, hardship.judged)
+        for hardship in evaluation.hardships.values()
+    ]
+    judged = [(fr, en, found) for fr, en, found in designs if isinstance(found, Judged)]
+    return [
+        _section(
+            "Plus dur que la cohorte", "Harder than the cohort",
+            f"<p>{words}</p>", _headlines(designs),
+            _figures(judged, lambda found: charts.reliability(found.reliability)),
+        )
+    ]  # fmt: skip
+
+
 def _figures(judged: Sequence[tuple[str, str, Judged]], draw: Callable[[Judged], str]) -> str:
     return "<div>" + "".join(
         f"<figure><figcaption>{both(fr, en)}</figcaption>{draw(found)}</figure>"
@@ -462,7 +492,7 @@ def _about(
         f"profiles learned from, {evaluation.held_out_cases} kept apart, {evaluation.folds} folds, "
         f"seed {evaluation.seed}.",
     )
-    notes = "".join(f'<li lang="en">{escape(note)}</li>' for note in evaluation.notes)
+    notes = "".join(f"<li>{_text(note)}</li>" for note in evaluation.notes)
     return (
         f"<p>{numbers}</p><dl>"
         + "".join(f"<dt>{both(*names)}</dt><dd>{_text(text)}</dd>" for names, text in described)

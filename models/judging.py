@@ -119,6 +119,7 @@ def judge(answers: Answers, *, labels: Sequence[str], seed: int) -> Judged | Und
         else _estimate(_means(unseen_weights, confidence[unseen])),
         unseen_abstained=_share(abstained[unseen]),
         answered=_share(right[~abstained[kept]]),
+        confidence=_of_answers(confidence[kept], abstained[kept], weights),
         flagged=Undefined(reason="it was not measured")
         if answers.flagged is None
         else _share(answers.flagged[kept]),
@@ -220,6 +221,18 @@ def _risk_area(
     wrong = np.cumsum(answered * ~right[order], axis=1)
     risks = wrong / np.maximum(np.cumsum(answered, axis=1), 1)
     return _estimate((risks * answered).sum(axis=1) / np.maximum(answered.sum(axis=1), 1))
+
+
+def _of_answers(
+    confidence: NDArray[np.float64],
+    abstained: NDArray[np.bool_],
+    weights: NDArray[np.float64],
+) -> Estimate | Undefined:
+    """Mean confidence of the cases answered, of which a resample may have none."""
+    if abstained.all():
+        return Undefined(reason="the model abstained on every case")
+    answered = weights[:, ~abstained]
+    return _estimate(_means(answered[answered.any(axis=1)], confidence[~abstained]))
 
 
 def _confusion(

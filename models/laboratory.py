@@ -108,18 +108,23 @@ def measured_elsewhere(
 
 
 def mixed_with(
-    profiles: NDArray[np.float32], hosts: NDArray[np.float32], *, most: float, seed: int
+    profiles: NDArray[np.float32],
+    hosts: NDArray[np.float32],
+    *,
+    least: float = 0.0,
+    most: float,
+    seed: int,
 ) -> NDArray[np.float32]:
     """Each profile with some tissue of another in it, as a sample of a metastasis has.
 
     Args:
         profiles: (n, n_features), log2(reads per million + 1), nothing missing.
         hosts: (m, n_features), what is mixed in, in the same unit; each as often as any other.
-        most: Of the reads; up to it every share is as likely.
+        least, most: Of the reads; between them every share is as likely.
     """
     draw = np.random.default_rng(seed)
     host = hosts[draw.integers(0, len(hosts), len(profiles))].astype(np.float64)
-    share = draw.uniform(0, most, (len(profiles), 1))
+    share = draw.uniform(least, most, (len(profiles), 1))
     own = np.exp2(profiles.astype(np.float64)) - 1
     return np.asarray(
         np.log2((1 - share) * own + share * (np.exp2(host) - 1) + 1), dtype=np.float32

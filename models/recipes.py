@@ -1,7 +1,7 @@
 """How each model of ours is trained: its card, cohort, parameters and learner."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -10,8 +10,11 @@ import numpy as np
 from guarantee.card import Card
 from guarantee.home import Home
 from models import cohorts, heart_disease, origins, tumour_origin
+from models.alterations import microarray_alterations, mirna_alterations
+from models.assessment import Alteration
 from models.cohorts import Cohort
 from models.errors import ModelsError
+from models.measured import with_figures
 from models.training import Learn, Parameters, Progress, Training, train
 
 
@@ -27,6 +30,7 @@ class Recipe:
         learn: None for XGBoost.
         learner: What makes `learn` of the cohort, where that is not the same for all.
         trained_at: The one hospital to learn from, the others to judge by; None for all.
+        alterations: What else it is judged on; the card's limits then begin with the figures.
     """
 
     card: Callable[[], Card]
@@ -35,6 +39,7 @@ class Recipe:
     learn: Learn | None = None
     learner: Callable[[Cohort], Learn] | None = None
     trained_at: str | None = None
+    alterations: Callable[[Cohort, Card], Mapping[str, Alteration]] | None = None
 
     def train(self, cohort: Cohort, parameters: Parameters, progress: Progress | None) -> Training:
         """Train on a cohort of this kind; errors as for `training.train`."""
@@ -45,10 +50,16 @@ class Recipe:
                 cohort.take(np.flatnonzero(here)),
                 cohort.take(np.flatnonzero(~here)) if not here.all() else None,
             )
-        return train(
-            cohort, self.card(), parameters, progress,
+        card = self.card()
+        trained = train(
+            cohort, card, parameters, progress,
             learn=self.learn_from(cohort), elsewhere=elsewhere,
+            alterations={} if self.alterations is None else self.alterations(cohort, card),
         )  # fmt: skip
+        if self.alterations is None:
+            return trained
+        told = with_figures(card, trained.bundle.evaluation)
+        return replace(trained, bundle=replace(trained.bundle, card=told))
 
     def learn_from(self, cohort: Cohort) -> Learn | None:
         """How to learn from this cohort; None for XGBoost."""
@@ -80,12 +91,14 @@ RECIPES: Final[Mapping[str, Recipe]] = {
         source="gcm",
         # Found by cross-validation over seeds on the same tumours, so slightly flattered.
         parameters=Parameters(rounds=100, max_depth=2, colsample_bynode=0.05, min_child_weight=0.3),
+        alterations=microarray_alterations,
     ),
     "tumour-origin": Recipe(
         card=tumour_origin.mirna_card,
         source="tcga-mirna",
         parameters=origins.PARAMETERS,
         learner=origins.learner,
+        alterations=mirna_alterations,
     ),
     # Beside the one that wins, to compare with.
     "tumour-origin-xgboost": Recipe(
@@ -93,6 +106,7 @@ RECIPES: Final[Mapping[str, Recipe]] = {
         source="tcga-mirna",
         parameters=origins.PARAMETERS,
         learn=origins.learn_boosted,
+        alterations=mirna_alterations,
     ),
     "heart-disease": Recipe(
         card=heart_disease.card,

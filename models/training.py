@@ -12,9 +12,9 @@ import numpy as np
 import xgboost
 from numpy.typing import NDArray
 
-from guarantee.card import Card
+from guarantee.card import Card, Text
 from models import assessment, likeness, reference, uncertainty
-from models.assessment import Said
+from models.assessment import Alteration, Said
 from models.atlas import Atlas
 from models.boosted import Boosted
 from models.bundle import Bundle
@@ -137,6 +137,7 @@ def train(
     learn: Learn | None = None,
     elsewhere: Cohort | None = None,
     parts: Split | None = None,
+    alterations: Mapping[str, Alteration] = {},
 ) -> Training:
     """Train the model that `card` describes, and measure it.
 
@@ -149,6 +150,7 @@ def train(
         learn: What makes the predictors; XGBoost by default.
         elsewhere: Other hospitals, on which the finished model is judged and nothing is learned.
         parts: What is held out, where it was chosen before; `split` chooses by default.
+        alterations: By name, what else cases left out are judged as.
 
     Raises:
         UntrainableCohort: The cohort's labels are not the card's, or there are too few patients.
@@ -181,6 +183,14 @@ def train(
         _said(fitted, kept.profiles[part.test], quantiles, most_outside, least)
         for part, fitted, quantiles in zip(planned.parts, predictors, usual, strict=True)
     ]
+    first = len(planned.by_patient) if isinstance(planned.by_site, tuple) else 0
+    hardships = {}
+    for name, alteration in alterations.items():
+        altered = []
+        for place, part in enumerate(planned.hardest, first):
+            profiles = alteration.alter(kept.profiles[part.test], parameters.seed + place)
+            altered.append(_said(predictors[place], profiles, usual[place], most_outside, least))
+        hardships[name] = (alteration.what, altered)
     # 3.
     margins = np.empty((len(truth), len(labels)), dtype=np.float32)
     for part, of_fold in zip(planned.by_patient, said, strict=False):
@@ -190,7 +200,7 @@ def train(
     # 4.
     evaluation = assessment.assess(
         planned, kept, truth, said, labels=labels,
-        held_out_cases=len(parts.held_out), seed=parameters.seed, notes=notes,
+        held_out_cases=len(parts.held_out), seed=parameters.seed, notes=notes, hardships=hardships,
     )  # fmt: skip
     if elsewhere is not None:
         quantiles = reference.quantiles_of(kept.profiles)
@@ -275,7 +285,7 @@ def _patients_by_label(cohort: Cohort, groups: NDArray[np.intp], seed: int) -> l
 
 def _folds(
     cohort: Cohort, groups: NDArray[np.intp], parameters: Parameters
-) -> tuple[NDArray[np.intp], tuple[str, ...]]:
+) -> tuple[NDArray[np.intp], tuple[Text, ...]]:
     """The fold in which each case is tested, (n,), and what to say about it.
 
     Patients are dealt label by label, as cards are: a label's patients are spread over as many
@@ -290,15 +300,30 @@ def _folds(
         raise UntrainableCohort("no label has two patients, so nothing can be tested; add cases")
     fold_of = np.empty(len(dealt), dtype=np.intp)
     fold_of[dealt] = np.arange(len(dealt)) % count
-    notes = []
+    notes = list[Text]()
     if count < parameters.folds:
-        notes.append(f"{count} folds, since no label has {parameters.folds} patients")
+        notes.append(
+            Text(
+                fr=f"{count} plis, faute d’une réponse qui ait {parameters.folds} patients",
+                en=f"{count} folds, since no label has {parameters.folds} patients",
+            )
+        )
     names = sorted(set(cohort.labels))
     few = [name for name, members in zip(names, by_label, strict=True) if len(members) < count]
     if few:
-        notes.append(f"fewer patients than folds, so the figures say little: {', '.join(few)}")
+        notes.append(
+            Text(
+                fr=f"moins de patients que de plis, les nombres en disent peu : {', '.join(few)}",
+                en=f"fewer patients than folds, so the figures say little: {', '.join(few)}",
+            )
+        )
     if cohort.patients is None:
-        notes.append("patients are not identified: one may be in several folds")
+        notes.append(
+            Text(
+                fr="les patients ne sont pas identifiés : l’un d’eux peut être dans plusieurs plis",
+                en="patients are not identified: one may be in several folds",
+            )
+        )
     return fold_of[groups], tuple(notes)
 
 

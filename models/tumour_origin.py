@@ -112,23 +112,16 @@ def microarray_card() -> Card:
             "patient might appear twice, which would flatter the accuracy shown.",
         ),
         limits=Text(
-            fr="Environ une réponse sur quatre est fausse. Dix à trente tumeurs par origine "
-            "seulement : les exactitudes par origine sont très incertaines ; vessie, poumon, "
-            "ovaire et pancréas sont les moins bien reconnus. Les sondes ont été choisies sur "
-            "ces mêmes tumeurs, sans leurs origines. Aucune évaluation dans un autre "
-            "laboratoire. Une tumeur d’une origine absente de la liste recevra quand même une "
-            "réponse de la liste. Des mesures ôtées au hasard lui coûtent beaucoup : avec six sur "
-            "dix, 59 % de réponses justes pour une confiance moyenne de 60 % ; avec quatre, 43 % "
-            "pour 52 % ; avec deux mesures en tout, 11 % pour 61 %. À moins de six sur dix, il "
-            "s’abstient.",
-            en="About one answer in four is wrong. There are only ten to thirty tumours for each "
-            "origin: accuracies by origin are very uncertain; bladder, lung, ovary and pancreas "
-            "are recognised least well. The probes were selected on these same tumours, without "
-            "their origins. Never evaluated in another laboratory. A tumour of an origin "
-            "outside the list still gets an answer from the list. Measurements taken away at "
-            "random cost it much: with six in ten, 59 % of answers are right at a mean confidence "
-            "of 60 %; with four, 43 % at 52 %; with two measurements in all, 11 % at 61 %. With "
-            "fewer than six in ten, it abstains.",
+            fr="Dix à trente tumeurs par origine seulement : les exactitudes par origine sont très "
+            "incertaines ; vessie, poumon, ovaire et pancréas sont les moins bien reconnus. Les "
+            "sondes ont été choisies sur ces mêmes tumeurs, sans leurs origines. Aucune évaluation "
+            "dans un autre laboratoire. Une tumeur d’une origine absente de la liste recevra quand "
+            "même une réponse de la liste. À moins de six mesures sur dix, il s’abstient.",
+            en="There are only ten to thirty tumours for each origin: accuracies by origin are "
+            "very uncertain; bladder, lung, ovary and pancreas are recognised least well. The "
+            "probes were selected on these same tumours, without their origins. Never evaluated "
+            "in another laboratory. A tumour of an origin outside the list still gets an answer "
+            "from the list. With fewer than six measurements in ten, it abstains.",
         ),
         kind=Kind.FIXED,
         reliance=Reliance.AIDED,
@@ -278,37 +271,20 @@ def mirna_card() -> Card:
             "other.",
         ),
         limits=Text(
-            fr="Dans des hôpitaux laissés hors de l’apprentissage (8 717 tumeurs), 95,9 % de "
-            "réponses justes (intervalle à 95 % : 95,5 à 96,3 %), 93,9 % en moyenne des origines "
-            "; les ensembles à 90 % tiennent la vérité dans 97 % des cas pour 1,08 origine en "
-            "moyenne ; 1,5 % des profils signalés comme dissemblables. Sur des tumeurs plus "
-            "tardives que toutes celles apprises, 91,7 %. Dans 320 laboratoires fictifs : 91 % "
-            "pour "
-            "une confiance moyenne de 90 %, 97 % des profils signalés ; un vrai laboratoire peut "
-            "différer davantage. Tumeurs mêlées de 15 % ou 30 % d’un autre tissu : mélanomes 98 et "
-            "96 %, autres 95 et 89 %, tissu sain qui avait servi à l’apprentissage. Œsophage "
-            "et estomac, deux poumons, deux reins, foie et voies biliaires se confondent. "
-            "Moins de cinquante-cinq cas de cholangiocarcinome, de lymphome, de carcinosarcome de "
-            "l’utérus et de mélanome de l’uvée ; les leucémies viennent d’un seul hôpital. Une "
-            "origine absente de la liste reçoit une réponse de la liste, le plus souvent sans être "
-            "signalée. De mesures ôtées au hasard, la moitié laisse 90 % de réponses justes dans "
-            "des hôpitaux laissés de côté, trois sur dix 84 %, trois sur vingt 70 %, une sur vingt "
-            "35 % : à moins de trois sur vingt, il s’abstient.",
-            en="In hospitals left out of training (8,717 tumours), 95.9 % are named right (95 % "
-            "interval 95.5 to 96.3 %), 93.9 % as the mean over origins; 90 % sets hold the truth "
-            "in 97 % of cases with 1.08 origins on average; 1.5 % of profiles are flagged as "
-            "unlike. Of tumours later than all those learned from, 91.7 %. In 320 made-up "
-            "laboratories: "
-            "91 % at a mean confidence of 90 %, 97 % of profiles flagged; a real laboratory may "
-            "differ more. Tumours with 15 or 30 % of another tissue mixed in: melanomas 98 and "
-            "96 %, others 95 and 89 %, with normal tissue that had served in training. Oesophagus "
-            "and stomach, the two of the lung, those of the kidney, liver and bile ducts are "
-            "taken for each other. Fewer than fifty-five cases of cholangiocarcinoma, lymphoma, "
-            "uterine carcinosarcoma and uveal melanoma; all leukaemias come from one hospital. An "
-            "origin outside the list gets an answer from the list, mostly without being flagged. "
-            "Of measurements taken away at random, half leave 90 % of answers right in hospitals "
-            "left out, three in ten 84 %, three in twenty 70 %, one in twenty 35 %: with fewer "
-            "than three in twenty, it abstains.",
+            fr="Un vrai laboratoire peut différer davantage que ceux qui sont inventés, et le "
+            "tissu sain mêlé aux tumeurs avait servi à l’apprentissage. Œsophage et estomac, deux "
+            "poumons, deux reins, foie et voies biliaires se confondent. Moins de cinquante-cinq "
+            "cas de cholangiocarcinome, de lymphome, de carcinosarcome de l’utérus et de mélanome "
+            "de l’uvée ; les leucémies viennent d’un seul hôpital. Une origine absente de la "
+            "liste reçoit une réponse de la liste, le plus souvent sans être signalée. À moins de "
+            "trois mesures sur vingt, il s’abstient.",
+            en="A real laboratory may differ more than those made up, and the normal tissue mixed "
+            "into tumours had served in training. Oesophagus and stomach, the two of the lung, "
+            "those of the kidney, liver and bile ducts are taken for each other. Fewer than "
+            "fifty-five cases of cholangiocarcinoma, lymphoma, uterine carcinosarcoma and uveal "
+            "melanoma; all leukaemias come from one hospital. An origin outside the list gets an "
+            "answer from the list, mostly without being flagged. With fewer than three "
+            "measurements in twenty, it abstains.",
         ),
         kind=Kind.FIXED,
         reliance=Reliance.AIDED,
@@ -366,16 +342,11 @@ def mirna_boosted_card() -> Card:
                 "one of the five that “tumour-origin” joins for profiles like TCGA's.",
             ),
             "limits": Text(
-                fr="Arbres de XGBoost sur les rangs de chaque profil, appris à un seul "
-                "laboratoire : dans un autre laboratoire, ce modèle se trompe le plus souvent, et "
-                "rien ne l’en avertit que la part de ses mesures hors de l’usuel. De mesures ôtées "
-                "au hasard, la moitié lui laisse 63 % de réponses justes dans des hôpitaux laissés "
-                "de côté, quatre sur dix 47 % : à moins de la moitié, il s’abstient.",
-                en="XGBoost's trees on the ranks within each profile, learned at one laboratory: "
-                "at another laboratory this model is wrong most of the time, and nothing warns "
-                "of it but the share of measurements out of the usual. Of measurements taken away "
-                "at random, half leave it 63 % of answers right in hospitals left out, four in ten "
-                "47 %: with fewer than half, it abstains.",
+                fr="Appris à un seul laboratoire : dans un autre, rien n’avertit que la part de "
+                "ses mesures hors de l’usuel. À moins de la moitié des mesures, il s’abstient.",
+                en="Learned at one laboratory: at another, nothing warns but the share of "
+                "measurements out of the usual. With fewer than half of the measurements, it "
+                "abstains.",
             ),
             "least_known_share": 0.5,
         }

@@ -27,7 +27,6 @@ from guarantee.verify import verify_home
 from models import committed, recipes, registry
 from models.cohorts import Cohort
 from models.promotion import promote_version, record_registration
-from models.training import train
 from serving.auth import Issuer
 from serving.errors import ServingError
 
@@ -173,7 +172,7 @@ def run(home: Home, teller: Teller, *, keep: bool) -> Outcome:
         teller.say("fetching the tumours of Ramaswamy et al. (PNAS 2001), checked by SHA-256")
         cohort = recipe.cohort(home)
         with teller.bar("training and cross-validating") as progress:
-            training = train(cohort, recipe.card(), recipe.parameters, progress)
+            training = recipe.train(cohort, recipe.parameters, progress)
         accuracy = training.bundle.evaluation.accuracy
         teller.say(
             f"{len(cohort.ids)} tumours of {len(recipe.card().labels)} origins; cross-validated, "

@@ -34,6 +34,7 @@ def test_what_was_trained_here_is_admissible(folder: Path) -> None:
         ("calibration.json", "calibration"),
         ("reference.npz", "reference"),
         ("metrics.json", "evaluation"),
+        ("evaluation.html", "page"),
         ("predictor.json", "model itself"),
     ],
 )

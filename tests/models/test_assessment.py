@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from guarantee.card import Text
 from models import assessment
 from models.assessment import Said
 from models.cohorts import Cohort
@@ -41,7 +42,14 @@ def judged(cohort: Cohort, *, right: bool = True) -> Evaluation:
             )
         )
     return assessment.assess(
-        planned, cohort, truth, said, labels=LABELS, held_out_cases=0, seed=0, notes=("one",)
+        planned,
+        cohort,
+        truth,
+        said,
+        labels=LABELS,
+        held_out_cases=0,
+        seed=0,
+        notes=(Text(fr="un", en="one"),),
     )
 
 
@@ -69,10 +77,12 @@ def test_each_question_has_its_figures_and_its_parts(known: Cohort) -> None:
 
 
 def test_what_could_not_be_judged_is_counted(known: Cohort) -> None:
-    notes = judged(known).notes
+    notes = {note.en: note.fr for note in judged(known).notes}
     assert "one" in notes
     assert "2 cases of no known hospital are not judged by hospital" in notes
     assert "4 cases without a date are not judged forward in time" in notes
+    assert notes["one"] == "un"
+    assert all(not note.isascii() for english, note in notes.items() if english != "one")
 
 
 def test_calibration_is_on_hospitals_left_out_where_they_are_known(known: Cohort) -> None:

@@ -16,8 +16,10 @@ from models import bundle, committed, recipes, registry, scoring
 from models.admission import check_admissible
 from models.contract import Profile
 from models.evaluation import Estimate, Judged
+from models.evaluation_page import page
 from models.gated import Likeness, likeness_of
 from models.laboratory import measured_elsewhere
+from models.measured import with_figures
 from models.origins import learner
 from models.served import Flag, ServedModel
 
@@ -61,8 +63,19 @@ def test_what_comes_with_garant_is_small_admissible_and_unpickled(name: str) -> 
 
 
 @pytest.mark.parametrize("name", committed.names())
-def test_its_card_is_its_recipes(name: str) -> None:
-    assert bundle.read_card(committed.folder_of(name)) == recipes.recipe(name).card()
+def test_its_card_is_its_recipes_with_the_figures_that_were_measured_of_it(name: str) -> None:
+    folder = committed.folder_of(name)
+    told = with_figures(recipes.recipe(name).card(), bundle.read_evaluation(folder))
+    assert bundle.read_card(folder) == told
+
+
+@pytest.mark.parametrize("name", committed.names())
+def test_its_page_is_made_of_its_own_figures(name: str) -> None:
+    folder = committed.folder_of(name)
+    digest = bundle.digest_of(folder)
+    model = bundle.load(folder, name=name, version="1", digest=digest)
+    evaluation = bundle.read_evaluation(folder)
+    assert bundle.read_page(folder) == page(model.card, model.contract, model.reference, evaluation)
 
 
 @pytest.mark.parametrize("name", committed.names())
@@ -189,26 +202,15 @@ def test_what_was_measured_of_it_meets_its_goals() -> None:
     assert by_site.coverage.value >= 0.9
     assert by_site.set_size.value <= 1.3
     assert by_site.calibration_error.value <= 0.02
-
-
-def test_its_card_quotes_what_was_measured_of_it() -> None:
-    folder = committed.folder_of(NAME)
-    evaluation, limits = bundle.read_evaluation(folder), bundle.read_card(folder).limits
-    by_site, forward = evaluation.by_site, evaluation.forward
-    assert isinstance(by_site, Judged)
-    assert isinstance(forward, Judged)
+    # No bound of the issue's, which are on cohorts that are not at hand: what these stand in for.
+    made_up = evaluation.hardships["made_up_laboratories"].judged
+    assert isinstance(made_up, Judged)
+    assert isinstance(made_up.answered, Estimate)
+    assert isinstance(made_up.confidence, Estimate)
     assert isinstance(by_site.flagged, Estimate)
-    right = by_site.accuracy
-    for figure in (
-        f"{by_site.cases:,} tumours",
-        f"{right.value:.1%} are named right",
-        f"{right.low * 100:.1f} to {right.high:.1%}",
-        f"{by_site.balanced_accuracy.value:.1%} as the mean over origins",
-        f"in {by_site.coverage.value:.0%} of cases with {by_site.set_size.value:.2f} origins",
-        f"{by_site.flagged.value:.1%} of profiles",
-        f"all those learned from, {forward.accuracy.value:.1%}",
-    ):
-        assert figure.replace("%", " %") in limits.en
+    assert made_up.accuracy.value >= 0.9
+    assert abs(made_up.answered.value - made_up.confidence.value) <= 0.05
+    assert by_site.flagged.value <= 0.05
 
 
 @pytest.mark.slow
