@@ -418,11 +418,11 @@ class _Rows:
 
     def add(self, recorded: Recorded, encoded: bytes, stored: bytes, key_id: str | None) -> None:
         """Take one record and its body."""
-        head = recorded.header
+        head, index = recorded.header, recorded.index
         self._taken[RECORDS].append(
-            (recorded.index, head.id, str(head.type), head.dossier, head.model, encoded)
+            (index, head.id, str(head.type), head.dossier, head.model, encoded)
         )
-        self._taken[BODIES].append((head.id, key_id, stored))
+        self._taken[BODIES].append((index, key_id, stored))
 
     def add_request(self, row: tuple[bytes, bytes, str]) -> None:
         """Take one idempotency key."""

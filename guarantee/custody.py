@@ -598,7 +598,7 @@ def sealed_for(connection: Connection, pseudonym: str) -> tuple[Recorded, ...]:
     """Every record sealed for a patient, in the log's order."""
     statement = (
         select(RECORDS.c.position, RECORDS.c.header)
-        .join(BODIES, BODIES.c.record_id == RECORDS.c.id)
+        .join(BODIES, BODIES.c.position == RECORDS.c.position)
         .where(BODIES.c.key_id == pseudonym)
         .order_by(RECORDS.c.position)
     )
@@ -617,7 +617,12 @@ def of_subject(connection: Connection, pseudonym: str, kind: RecordType) -> tupl
 
 
 def _sealed_ids(connection: Connection, pseudonym: str) -> set[str]:
-    return set(connection.scalars(select(BODIES.c.record_id).where(BODIES.c.key_id == pseudonym)))
+    statement = (
+        select(RECORDS.c.id)
+        .join(BODIES, BODIES.c.position == RECORDS.c.position)
+        .where(BODIES.c.key_id == pseudonym)
+    )
+    return set(connection.scalars(statement))
 
 
 def _backups_expire(ledger: Ledger) -> date | None:

@@ -78,7 +78,7 @@ def disclose(ledger: Ledger, actor: Actor, *, dossier: str, purpose: Purpose | N
         if header.commitment is not None:
             with ledger.store.reading() as connection:
                 row = connection.execute(
-                    select(BODIES).where(BODIES.c.record_id == header.id)
+                    select(BODIES).where(BODIES.c.position == event.recorded.index)
                 ).one()
             opening = decrypt(ledger.people.key(row.key_id), row.stored, about=header.id)
             opened[header.id] = base64.b64encode(opening).decode()

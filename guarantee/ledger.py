@@ -278,7 +278,7 @@ class Ledger:
         """
         with self.store.reading() as connection:
             row = connection.execute(
-                select(BODIES.c.key_id, BODIES.c.stored).where(BODIES.c.record_id == recorded.id)
+                select(BODIES.c.key_id, BODIES.c.stored).where(BODIES.c.position == recorded.index)
             ).one_or_none()
         if row is None:
             raise BodyMissing(f"the vault does not hold the body of record {recorded.id}")
@@ -309,7 +309,9 @@ class Ledger:
         """
         with self.store.reading() as connection:
             row = connection.execute(
-                select(BODIES.c.key_id).where(BODIES.c.record_id == record_id)
+                select(BODIES.c.key_id)
+                .join(RECORDS, RECORDS.c.position == BODIES.c.position)
+                .where(RECORDS.c.id == record_id)
             ).one_or_none()
         if row is None:
             raise UnknownRecord("the log holds no such record")
@@ -327,8 +329,8 @@ class Ledger:
 
     def of_patient(self, pseudonym: str, kind: RecordType) -> list[Recorded]:
         """The records of one kind sealed for one patient, in their order."""
-        sealed = select(BODIES.c.record_id).where(BODIES.c.key_id == pseudonym)
-        return self._select(RECORDS.c.id.in_(sealed), RECORDS.c.type == kind)
+        sealed = select(BODIES.c.position).where(BODIES.c.key_id == pseudonym)
+        return self._select(RECORDS.c.position.in_(sealed), RECORDS.c.type == kind)
 
     def latest(
         self, kind: RecordType, *, model: str | None = None, count: int = 100

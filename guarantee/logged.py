@@ -97,7 +97,7 @@ def withheld_of(
     """Whether an answer of that model on that patient is withheld, up to a place in the log."""
     statement = (
         select(RECORDS.c.id)
-        .join(BODIES, BODIES.c.record_id == RECORDS.c.id)
+        .join(BODIES, BODIES.c.position == RECORDS.c.position)
         .join(STATES, (STATES.c.kind == Dossier.__name__) & (STATES.c.key == RECORDS.c.id))
         .where(
             BODIES.c.key_id == pseudonym,
@@ -116,7 +116,7 @@ def informations_in(connection: Connection, pseudonym: str) -> int:
     statement = (
         select(func.count())
         .select_from(BODIES)
-        .join(RECORDS, RECORDS.c.id == BODIES.c.record_id)
+        .join(RECORDS, RECORDS.c.position == BODIES.c.position)
         .where(BODIES.c.key_id == pseudonym, RECORDS.c.type.in_(kinds))
     )
     return int(connection.scalar(statement) or 0)

@@ -216,7 +216,7 @@ def _learn(old: Connection, tiles: TileReader, known: Replaced, today: date) -> 
             cast(BODIES.c.key_id, String).label("key_id"),
         )
         # An objection of a patient who was erased later has no body any more.
-        .join_from(RECORDS, BODIES, RECORDS.c.id == BODIES.c.record_id)
+        .join_from(RECORDS, BODIES, RECORDS.c.position == BODIES.c.position)
         .where(
             RECORDS.c.position >= known.shared,
             RECORDS.c.type.in_([kind.value for kind in kinds]),

@@ -116,9 +116,9 @@ class Custody:
            idempotency keys recorded what their rows say.
         """
         # 1.
-        owned = select(RECORDS.c.id).where(RECORDS.c.id == BODIES.c.record_id).exists()
-        for record in self._names(select(BODIES.c.record_id).where(~owned)):
-            report.found("a body without a record", record=record)
+        owned = select(RECORDS.c.id).where(RECORDS.c.position == BODIES.c.position).exists()
+        for index in self._connection.scalars(select(BODIES.c.position).where(~owned)):
+            report.found("a body without a record", index=index)
         # 2.
         self._check_known(replayed, report)
         # 3.

@@ -181,7 +181,7 @@ def _page(
         )
     statement = (
         select(position, RECORDS.c.header, BODIES.c.key_id, BODIES.c.stored)
-        .outerjoin(BODIES, BODIES.c.record_id == RECORDS.c.id)
+        .outerjoin(BODIES, BODIES.c.position == RECORDS.c.position)
         .where(*where)
         .order_by(position if oldest_first else position.desc())
         .limit(_PAGE)
@@ -241,7 +241,7 @@ def followed(ledger: Ledger, ids: Sequence[str]) -> dict[str, Followed]:
         with ledger.store.reading() as connection:
             statement = (
                 select(RECORDS.c.position, RECORDS.c.header, BODIES.c.key_id, BODIES.c.stored)
-                .outerjoin(BODIES, BODIES.c.record_id == RECORDS.c.id)
+                .outerjoin(BODIES, BODIES.c.position == RECORDS.c.position)
                 .where(
                     RECORDS.c.dossier.in_(some),
                     RECORDS.c.type.in_([kind.value for kind in _FOLLOW_UPS]),

@@ -95,7 +95,7 @@ _BYTES = (
         cast(RECORDS.c.header, LargeBinary),
         cast(BODIES.c.stored, LargeBinary),
     )
-    .join_from(RECORDS, BODIES, RECORDS.c.id == BODIES.c.record_id, isouter=True)
+    .join_from(RECORDS, BODIES, RECORDS.c.position == BODIES.c.position, isouter=True)
     .order_by(RECORDS.c.position)
     .execution_options(yield_per=1024)
 )

@@ -7,6 +7,7 @@ Nothing here knows what a record means. A change of a table needs a revision in
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Final
 
 from sqlalchemy import (
     BigInteger,
@@ -20,6 +21,7 @@ from sqlalchemy import (
     String,
     Table,
     TypeDecorator,
+    text,
 )
 from sqlalchemy.engine import URL
 
@@ -71,16 +73,25 @@ class Name(TypeDecorator[str]):
         return value if value is None else stored_name(value)
 
 
+_POSITION: Final = BigInteger().with_variant(Integer, "sqlite")
+
+
+def _among(name: str, column: str) -> Index:
+    """An index of the rows that have a value there: what has none costs an append no page."""
+    given = text(f"{column} IS NOT NULL")
+    return Index(name, column, sqlite_where=given, postgresql_where=given)
+
+
 RECORDS = Table(
     "records",
     METADATA,
-    Column("position", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("position", _POSITION, primary_key=True, autoincrement=False),
     Column("id", Name(36), nullable=False, unique=True),
     Column("type", Name(32), nullable=False),
     Column("dossier", Name(36)),
     Column("model", Name(63)),
     Column("header", LargeBinary, nullable=False),
-    Index("records_by_dossier", "dossier"),
+    _among("records_by_dossier", "dossier"),
     Index("records_by_type", "type", "model"),
 )
 """The log. `type`, `dossier` and `model` repeat the header, to find it by."""
@@ -88,12 +99,14 @@ RECORDS = Table(
 BODIES = Table(
     "bodies",
     METADATA,
-    Column("record_id", Name(36), primary_key=True),
+    Column("position", _POSITION, primary_key=True, autoincrement=False),
     Column("key_id", Name(36)),
     Column("stored", LargeBinary, nullable=False),
-    Index("bodies_by_key", "key_id"),
+    _among("bodies_by_key", "key_id"),
 )
-"""The vault's bodies; `key_id` is the patient's pseudonym, none where the body is clear."""
+"""The vault's bodies, each at its record's place in the log; `key_id` is the patient's pseudonym,
+none where the body is clear.
+"""
 
 KEYS = Table(
     "keys",
@@ -117,7 +130,7 @@ TILES = Table(
     "tiles",
     METADATA,
     Column("level", Integer, primary_key=True),
-    Column("position", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("position", _POSITION, primary_key=True),
     Column("hashes", LargeBinary, nullable=False),
 )
 """Up to 256 hashes each, as c2sp.org/tlog-tiles lays them out."""
@@ -143,12 +156,7 @@ SIGNED = Table(
 CHECKPOINTS = Table(
     "checkpoints",
     METADATA,
-    Column(
-        "position",
-        BigInteger().with_variant(Integer, "sqlite"),
-        primary_key=True,
-        autoincrement=True,
-    ),
+    Column("position", _POSITION, primary_key=True, autoincrement=True),
     Column("size", BigInteger, nullable=False),
     Column("note", LargeBinary, nullable=False),
     Column("timestamp", LargeBinary),

@@ -62,7 +62,7 @@ def rewrite(home: Home, change: Change, *, signer: Ed25519PrivateKey | None = No
                 Row(Header.decode(row.header), row.key_id, row.stored)
                 for row in connection.execute(
                     select(RECORDS.c.header, BODIES.c.key_id, BODIES.c.stored)
-                    .join_from(RECORDS, BODIES, RECORDS.c.id == BODIES.c.record_id, isouter=True)
+                    .join(BODIES, BODIES.c.position == RECORDS.c.position, isouter=True)
                     .order_by(RECORDS.c.position)
                 )
             ]
@@ -87,7 +87,7 @@ def rewrite(home: Home, change: Change, *, signer: Ed25519PrivateKey | None = No
                 if row.stored is not None:
                     connection.execute(
                         insert(BODIES).values(
-                            record_id=header.id, key_id=row.key_id, stored=row.stored
+                            position=position, key_id=row.key_id, stored=row.stored
                         )
                     )
             state.flush()

@@ -60,7 +60,7 @@ from guarantee.restore import (
     WouldLose,
     restore,
 )
-from guarantee.store import BODIES
+from guarantee.store import BODIES, RECORDS
 from guarantee.succession import HomeInUse
 from guarantee.verify import Anchors, verify_home
 from tests.guarantee.attacker import Row, rewrite
@@ -630,7 +630,9 @@ def test_a_backup_whose_log_does_not_verify_never_becomes_the_house(
         database.write_bytes(data)
         with sqlite3.connect(database) as connection:
             connection.execute(
-                "UPDATE bodies SET stored = zeroblob(80) WHERE record_id = ?", (inference,)
+                "UPDATE bodies SET stored = zeroblob(80)"
+                " WHERE position = (SELECT position FROM records WHERE id = ?)",
+                (inference,),
             )
         connection.close()
         return database.read_bytes()
@@ -691,7 +693,9 @@ def test_a_patient_erased_since_the_backup_is_erased_again_before_the_house_serv
 def bodies_of(clinic: Clinic, record: str) -> bytes:
     with clinic.ledger.store.reading() as connection:
         stored: bytes = connection.execute(
-            select(BODIES.c.stored).where(BODIES.c.record_id == record)
+            select(BODIES.c.stored)
+            .join(RECORDS, RECORDS.c.position == BODIES.c.position)
+            .where(RECORDS.c.id == record)
         ).scalar_one()
     return stored
 
@@ -733,15 +737,15 @@ def test_holds_objections_and_suspensions_since_the_backup_stand_after_it(
 
 
 DAMAGES = {
-    "a hold's body": "UPDATE bodies SET stored = zeroblob(80) WHERE record_id IN"
-    " (SELECT id FROM records WHERE type = 'HoldPlaced')",
-    "an objection's body": "UPDATE bodies SET stored = zeroblob(80) WHERE record_id IN"
-    " (SELECT id FROM records WHERE type = 'PatientObjected')",
+    "a hold's body": "UPDATE bodies SET stored = zeroblob(80) WHERE position IN"
+    " (SELECT position FROM records WHERE type = 'HoldPlaced')",
+    "an objection's body": "UPDATE bodies SET stored = zeroblob(80) WHERE position IN"
+    " (SELECT position FROM records WHERE type = 'PatientObjected')",
     "every header": "UPDATE records SET header = zeroblob(80)",
     "headers turned into text": "UPDATE records SET header = 'text'",
     "a type": "UPDATE records SET type = 'Nothing' WHERE type = 'HoldPlaced'",
-    "the date of a backup": "UPDATE bodies SET stored = zeroblob(80) WHERE record_id IN"
-    " (SELECT id FROM records WHERE type = 'BackupTaken')",
+    "the date of a backup": "UPDATE bodies SET stored = zeroblob(80) WHERE position IN"
+    " (SELECT position FROM records WHERE type = 'BackupTaken')",
     "people": "UPDATE people SET stored = zeroblob(80)",
     "tiles": "UPDATE tiles SET hashes = zeroblob(7)",
     "the note": "UPDATE signed SET note = x'ff'",

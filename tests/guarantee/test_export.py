@@ -150,7 +150,9 @@ def test_what_was_altered_before_is_found_after(taken: Taken, tmp_path: Path) ->
     clinic.ledger.close()
     with sqlite3.connect(clinic.home.database) as connection:
         connection.execute(
-            "UPDATE bodies SET stored = zeroblob(90) WHERE record_id = ?", (inference,)
+            "UPDATE bodies SET stored = zeroblob(90)"
+            " WHERE position = (SELECT position FROM records WHERE id = ?)",
+            (inference,),
         )
     connection.close()
     export = tmp_path / "log.garant"

@@ -38,7 +38,7 @@ from guarantee.pseudonyms import Actor
 from guarantee.records import RecordType
 from guarantee.signature import PublicKey, new_key, private_key, sign_detached
 from guarantee.source import Entry, Kept, StoredLog
-from guarantee.store import BODIES, KEYS, Store
+from guarantee.store import BODIES, KEYS, RECORDS, Store
 from guarantee.vault import in_clear, seal, unseal
 from guarantee.verify import Anchors, Report, reading, verify_export, verify_home
 from tests.guarantee.attacker import Row, log_key, master_key, patient_key, rewrite
@@ -297,7 +297,10 @@ def test_an_erasure_that_names_a_record_which_is_there(house: House) -> None:
     store = Store(house.home.database)
     with store.reading() as connection:
         there = connection.scalar(
-            select(BODIES.c.record_id).where(BODIES.c.key_id.is_not(None)).limit(1)
+            select(RECORDS.c.id)
+            .join(BODIES, BODIES.c.position == RECORDS.c.position)
+            .where(BODIES.c.key_id.is_not(None))
+            .limit(1)
         )
     store.close()
     assert "names it, but its body is there" in house.altered(RecordType.PATIENT_ERASED, more)

@@ -138,16 +138,16 @@ def test_a_header_edited_with_tiles_head_and_states(log: Attacked) -> None:
 
 
 def test_a_body_edited(log: Attacked) -> None:
-    told = log.one(RecordType.PATIENT_TOLD)
-    log.sql("UPDATE bodies SET stored = zeroblob(length(stored)) WHERE record_id = ?", told)
+    index, told = log.rows(RecordType.PATIENT_TOLD)[0]
+    log.sql("UPDATE bodies SET stored = zeroblob(length(stored)) WHERE position = ?", index)
     for report in log.reports():
         assert [finding.record for finding in report.findings] == [told]
         assert "the body is not the one that was recorded" in said(report)
 
 
 def test_a_body_deleted(log: Attacked) -> None:
-    told = log.one(RecordType.PATIENT_TOLD)
-    log.sql("DELETE FROM bodies WHERE record_id = ?", told)
+    index, told = log.rows(RecordType.PATIENT_TOLD)[0]
+    log.sql("DELETE FROM bodies WHERE position = ?", index)
     for report in log.reports():
         assert [finding.record for finding in report.findings] == [told]
         assert "missing, and nothing on record says why" in said(report)
@@ -286,7 +286,8 @@ def test_one_ciphertext_that_opens_under_two_keys(log: Attacked) -> None:
     told = log.one(RecordType.PATIENT_TOLD)
     store = Store(log.home.database)
     with store.reading() as connection:
-        whose = connection.scalar(select(BODIES.c.key_id).where(BODIES.c.record_id == told)) or ""
+        of_told = select(BODIES.c.key_id).join(RECORDS, RECORDS.c.position == BODIES.c.position)
+        whose = connection.scalar(of_told.where(RECORDS.c.id == told)) or ""
     store.close()
     first, second = patient_key(log.home, whose), bytes(range(32))
     body = PatientTold(recipient=Recipient.PATIENT, interpretation="It began in the lung.").encode()
@@ -382,7 +383,9 @@ def test_an_erasure_that_nobody_recorded(log: Attacked) -> None:
     store = Store(log.home.database)
     with store.writing() as connection:
         whose = connection.scalar(select(BODIES.c.key_id).where(BODIES.c.key_id.is_not(None)))
-        gone = set(connection.scalars(select(BODIES.c.record_id).where(BODIES.c.key_id == whose)))
+        sealed = select(BODIES.c.position).where(BODIES.c.key_id == whose)
+        ids = select(RECORDS.c.id).where(RECORDS.c.position.in_(sealed))
+        gone = set(connection.scalars(ids))
         connection.execute(delete(BODIES).where(BODIES.c.key_id == whose))
         connection.execute(delete(KEYS).where(KEYS.c.id == whose))
         connection.execute(delete(PEOPLE).where(PEOPLE.c.pseudonym == whose))

@@ -30,7 +30,7 @@ def rows(home: Home) -> list[tuple[int, str, bytes, str | None, bytes]]:
     with closing(sqlite3.connect(home.database)) as connection:
         return connection.execute(
             "SELECT position, id, header, key_id, stored FROM records"
-            " JOIN bodies ON record_id = id ORDER BY position"
+            " JOIN bodies USING (position) ORDER BY position"
         ).fetchall()
 
 
@@ -68,47 +68,47 @@ def test_one_byte_changed_anywhere_in_any_header_names_the_record(home: Home) ->
 
 
 def test_one_byte_changed_in_any_body_names_the_record(home: Home) -> None:
-    for _, record_id, _, _, stored in rows(home):
+    for place, record_id, _, _, stored in rows(home):
         for at in (0, len(stored) // 2, len(stored) - 1):
             changed = bytes([stored[at] ^ 1]).join((stored[:at], stored[at + 1 :]))
-            alter(home, "UPDATE bodies SET stored = ? WHERE record_id = ?", changed, record_id)
+            alter(home, "UPDATE bodies SET stored = ? WHERE position = ?", changed, place)
             assert record_id in findings(home)
-        alter(home, "UPDATE bodies SET stored = ? WHERE record_id = ?", stored, record_id)
+        alter(home, "UPDATE bodies SET stored = ? WHERE position = ?", stored, place)
     assert verify_home(home).verified
 
 
 def test_bytes_turned_into_text_or_null_by_an_edit_name_the_record(home: Home) -> None:
-    _, record_id, *_ = rows(home)[-1]
+    place, record_id, *_ = rows(home)[-1]
     original = home.database.read_bytes()
-    for table, column, key in (("records", "header", "id"), ("bodies", "stored", "record_id")):
+    for table, column in (("records", "header"), ("bodies", "stored")):
         for value in (
             f"substr({column}, 1, 20) || x'00' || substr({column}, 22)",
             "'text'",
             "''",
             "7",
         ):
-            edit = f"UPDATE {table} SET {column} = {value} WHERE {key} = ?"  # noqa: S608  # ours
-            alter(home, edit, record_id)
+            edit = f"UPDATE {table} SET {column} = {value} WHERE position = ?"  # noqa: S608  # ours
+            alter(home, edit, place)
             assert record_id in findings(home), value
             restore(home, original)
 
 
 def test_any_row_deleted_names_the_record(home: Home) -> None:
     original = home.database.read_bytes()
-    for _, record_id, *_ in rows(home):
-        alter(home, "DELETE FROM records WHERE id = ?", record_id)
-        assert record_id in findings(home)
+    for place, record_id, *_ in rows(home):
+        alter(home, "DELETE FROM records WHERE position = ?", place)
+        assert f"index {place}: the record is missing" in findings(home)
         restore(home, original)
-        alter(home, "DELETE FROM bodies WHERE record_id = ?", record_id)
+        alter(home, "DELETE FROM bodies WHERE position = ?", place)
         assert record_id in findings(home)
         restore(home, original)
     assert verify_home(home).verified
 
 
 def test_a_record_deleted_with_its_body_leaves_its_place_in_the_log(home: Home) -> None:
-    position, record_id, *_ = rows(home)[-3]
-    alter(home, "DELETE FROM records WHERE id = ?", record_id)
-    alter(home, "DELETE FROM bodies WHERE record_id = ?", record_id)
+    position, *_ = rows(home)[-3]
+    alter(home, "DELETE FROM records WHERE position = ?", position)
+    alter(home, "DELETE FROM bodies WHERE position = ?", position)
     assert f"index {position}" in findings(home)
 
 
@@ -120,7 +120,7 @@ def _swap(home: Home) -> None:
 
 
 def _truncate(home: Home) -> None:
-    alter(home, "DELETE FROM bodies WHERE record_id = ?", rows(home)[-1][1])
+    alter(home, "DELETE FROM bodies WHERE position = ?", rows(home)[-1][0])
     alter(home, "DELETE FROM records WHERE position = (SELECT max(position) FROM records)")
     alter(home, "UPDATE head SET size = size - 1")
 
@@ -270,7 +270,7 @@ def test_another_vault_s_master_key_is_a_slip_unless_something_else_is_wrong(
     monkeypatch.setenv(VARIABLE, right)
     assert main(["--home", str(home.path)]) == 0
     monkeypatch.setenv(VARIABLE, base64.b64encode(b"m" * 32).decode())
-    alter(home, "DELETE FROM bodies WHERE record_id = ?", rows(home)[-1][1])
+    alter(home, "DELETE FROM bodies WHERE position = ?", rows(home)[-1][0])
     assert main(["--home", str(home.path)]) == 1
 
 

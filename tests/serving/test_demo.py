@@ -115,7 +115,7 @@ def test_one_byte_of_it_altered_is_found_by_the_command(
     with sqlite3.connect(copy.database) as database:
         database.execute(
             "UPDATE bodies SET stored = substr(stored, 1, 20) || x'00' || substr(stored, 22)"
-            " WHERE record_id = ?",
+            " WHERE position = (SELECT position FROM records WHERE id = ?)",
             (told[0]["inference_id"],),
         )
     database.close()

@@ -92,7 +92,8 @@ def test_a_failure_of_the_service_is_a_problem_and_a_line_without_values(
             inference = asked(clinician)["inference_id"]
             with closing(sqlite3.connect(own_home.database)) as database, database:
                 database.execute(
-                    "UPDATE bodies SET stored = ? WHERE record_id = ?",
+                    "UPDATE bodies SET stored = ?"
+                    " WHERE position = (SELECT position FROM records WHERE id = ?)",
                     (b"SPOILED-MARK" * 5, inference),
                 )
             given = clinician.get(f"/v1/inferences/{inference}")

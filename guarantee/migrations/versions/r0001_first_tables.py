@@ -13,7 +13,7 @@ def upgrade() -> None:
     """Make the tables; those that a Garant made before it had revisions are the same."""
     op.create_table(
         "records",
-        sa.Column("position", _POSITION, primary_key=True),
+        sa.Column("position", _POSITION, primary_key=True, autoincrement=False),
         sa.Column("id", sa.String(36), nullable=False, unique=True),
         sa.Column("type", sa.String(32), nullable=False),
         sa.Column("dossier", sa.String(36)),
@@ -21,16 +21,16 @@ def upgrade() -> None:
         sa.Column("header", sa.LargeBinary, nullable=False),
         if_not_exists=True,
     )
-    op.create_index("records_by_dossier", "records", ["dossier"], if_not_exists=True)
+    _index_those_given("records_by_dossier", "records", "dossier")
     op.create_index("records_by_type", "records", ["type", "model"], if_not_exists=True)
     op.create_table(
         "bodies",
-        sa.Column("record_id", sa.String(36), primary_key=True),
+        sa.Column("position", _POSITION, primary_key=True, autoincrement=False),
         sa.Column("key_id", sa.String(36)),
         sa.Column("stored", sa.LargeBinary, nullable=False),
         if_not_exists=True,
     )
-    op.create_index("bodies_by_key", "bodies", ["key_id"], if_not_exists=True)
+    _index_those_given("bodies_by_key", "bodies", "key_id")
     op.create_table(
         "keys",
         sa.Column("id", sa.String(36), primary_key=True),
@@ -89,6 +89,13 @@ def upgrade() -> None:
         sa.Column("digest", sa.LargeBinary, nullable=False),
         sa.Column("record_id", sa.String(36), nullable=False),
         if_not_exists=True,
+    )
+
+
+def _index_those_given(name: str, table: str, column: str) -> None:
+    given = sa.text(f"{column} IS NOT NULL")
+    op.create_index(
+        name, table, [column], sqlite_where=given, postgresql_where=given, if_not_exists=True
     )
 
 
