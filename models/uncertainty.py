@@ -43,24 +43,24 @@ class Calibration(BaseModel):
         return softmax(np.asarray(margins, dtype=np.float64) / self.temperature)
 
     def prediction_set(self, probabilities: NDArray[np.float64]) -> NDArray[np.intp]:
-        """The classes that stay possible, most probable first; never empty.
+        """The classes that stay possible, most probable first; the most probable is among them.
 
-        Of cases like those of calibration, `coverage` have their truth in the set: of each class
-        with a threshold of its own, and of the others together. The thresholds come from folds,
-        which is close to, but not exactly, split conformal. Where no class reaches its threshold,
-        the set is the most probable ones that reach `coverage` together: one class would claim
-        that the model knows.
+        Of cases like those of calibration, `coverage` at least have their truth in the set: of
+        each class with a threshold of its own, and of the others together. The thresholds come
+        from folds, which is close to, but not exactly, split conformal. Where the most probable
+        class does not reach its threshold, those that reach `coverage` together are in the set,
+        too: fewer would claim that the model knows.
 
         Args:
             probabilities: (n_classes,).
         """
         order = np.argsort(-probabilities, kind="stable")
-        kept = order[(probabilities >= self._least)[order]]
-        if len(kept):
-            return kept
-        # Sums of many probabilities fall short of it by rounding alone.
-        reached = np.cumsum(probabilities[order]) < self.coverage - 1e-9
-        return order[: int(reached.sum()) + 1]
+        kept = (probabilities >= self._least)[order]
+        if not kept[0]:
+            # Sums of many probabilities fall short of it by rounding alone.
+            reached = np.cumsum(probabilities[order]) < self.coverage - 1e-9
+            kept[: int(reached.sum()) + 1] = True
+        return order[kept]
 
     @cached_property
     def _least(self) -> NDArray[np.float64] | float:

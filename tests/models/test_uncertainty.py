@@ -108,4 +108,9 @@ def test_where_no_label_is_as_probable_as_its_own_cases_the_set_says_how_little_
     spread = np.array([0.05, 0.4, 0.3, 0.25])
     assert calibration.prediction_set(spread).tolist() == [1, 2, 3]
     assert calibration.prediction_set(np.full(10, 0.1)).tolist() == list(range(9))
+    # A rare class reaches its own low threshold: it alone would name another answer.
+    thresholds = (0.9, 0.8, 0.05, None)
+    own = Calibration(temperature=1, set_threshold=0.8, class_thresholds=thresholds, cases=1)
+    assert own.prediction_set(np.array([0.55, 0.38, 0.06, 0.01])).tolist() == [0, 1, 2]
+    assert own.prediction_set(np.array([0.92, 0.01, 0.06, 0.01])).tolist() == [0, 2]
     assert calibration.prediction_set(np.array([0.1, 0.85, 0.05])).tolist() == [1]
