@@ -2,7 +2,7 @@
 
 import hashlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +21,7 @@ from models.cohorts import Cohort
 from models.errors import ModelsError
 from models.registry import Registration
 from models.served import ServedModel
-from models.training import Parameters, Progress, Split, Training, split, train
+from models.training import Learn, Parameters, Progress, Split, Training, split, train
 
 # What a cohort may know of its samples aside from profile and label.
 _ASIDE: Final = (
@@ -86,11 +86,13 @@ class Origin:
 
     Attributes:
         parts: Its held-out part is the locked set: no version learns from it.
+        learner: What makes the learner of a cohort; none for XGBoost.
     """
 
     cohort: Cohort
     parameters: Parameters
     parts: Split
+    learner: Callable[[Cohort], Learn | None] | None = None
 
 
 def origin(home: Home, first: RegisteredVersion, cohort: Cohort) -> Origin:
@@ -111,7 +113,13 @@ def origin(home: Home, first: RegisteredVersion, cohort: Cohort) -> Origin:
             f"version {first.version} of {first.name} was trained on another cohort: give that "
             "one with --cohort"
         )
-    return Origin(cohort=cohort, parameters=parameters, parts=parts)
+    recipe = recipes.RECIPES.get(first.name)
+    return Origin(
+        cohort=cohort,
+        parameters=parameters,
+        parts=parts,
+        learner=None if recipe is None else recipe.learn_from,
+    )
 
 
 def fetched(home: Home, version: RegisteredVersion) -> ServedModel:
@@ -221,8 +229,7 @@ def retrain(
     Raises:
         UntrainableCohort: A label of the card has no case.
     """
-    recipe = recipes.RECIPES.get(card.name)
     return train(
         given.cohort, card, origin.parameters, progress,
-        learn=None if recipe is None else recipe.learn_from(given.cohort), parts=given.parts,
+        learn=None if origin.learner is None else origin.learner(given.cohort), parts=given.parts,
     )  # fmt: skip

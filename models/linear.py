@@ -69,14 +69,14 @@ class Linear:
 
     def margins(self, profiles: NDArray[np.float32]) -> NDArray[np.float32]:
         """Margins, (n, n_classes), of profiles, (n, n_features), NaN where missing."""
-        return np.asarray(self._distances(profiles) @ self.weights.T + self.bases)
+        return self._margins(self._distances(profiles))
 
     def explain(self, profiles: NDArray[np.float32]) -> Explanation:
         """The same margins with the contributions of every feature; errors as for `Predictor`."""
         distances = self._distances(profiles)
         contributions = distances[:, np.newaxis] * self.weights
         return Explanation(
-            margins=np.asarray(distances @ self.weights.T + self.bases),
+            margins=self._margins(distances),
             bases=np.broadcast_to(self.bases, contributions.shape[:2]),
             contributions=contributions,
         )
@@ -101,6 +101,11 @@ class Linear:
                 bases=stored["bases"].astype(np.float32),
                 usual=stored["usual"].astype(np.float32),
             )
+
+    def _margins(self, distances: NDArray[np.float32]) -> NDArray[np.float32]:
+        # Weights may be large and cancel each other: single precision would lose what is left.
+        sums = distances.astype(np.float64) @ self.weights.T.astype(np.float64)
+        return np.asarray(sums + self.bases, dtype=np.float32)
 
     def _distances(self, profiles: NDArray[np.float32]) -> NDArray[np.float32]:
         distances = np.asarray(profiles - self.usual, dtype=np.float32)

@@ -9,7 +9,7 @@ import numpy as np
 
 from guarantee.card import Card
 from guarantee.home import Home
-from models import cohorts, heart_disease, origins, tumour_origin
+from models import cohorts, heart_disease, learning_cards, learning_origins, origins, tumour_origin
 from models.alterations import microarray_alterations, mirna_alterations
 from models.assessment import Alteration
 from models.cohorts import Cohort
@@ -31,6 +31,8 @@ class Recipe:
         learner: What makes `learn` of the cohort, where that is not the same for all.
         trained_at: The one hospital to learn from, the others to judge by; None for all.
         alterations: What else it is judged on; the card's limits then begin with the figures.
+        first: Of the cohort, what the first version of a model that learns is made of, and held
+            out from; None for all. The others are left to arrive.
     """
 
     card: Callable[[], Card]
@@ -40,26 +42,31 @@ class Recipe:
     learner: Callable[[Cohort], Learn] | None = None
     trained_at: str | None = None
     alterations: Callable[[Cohort, Card], Mapping[str, Alteration]] | None = None
+    first: Callable[[Cohort], Cohort] | None = None
 
     def train(self, cohort: Cohort, parameters: Parameters, progress: Progress | None) -> Training:
         """Train on a cohort of this kind; errors as for `training.train`."""
-        elsewhere = None
-        if self.trained_at is not None and cohort.sites is not None:
-            here = np.array(cohort.sites) == self.trained_at
-            cohort, elsewhere = (
-                cohort.take(np.flatnonzero(here)),
-                cohort.take(np.flatnonzero(~here)) if not here.all() else None,
-            )
+        here, elsewhere = self.learned_from(cohort), None
+        if self.trained_at is not None and len(here.ids) < len(cohort.ids):
+            elsewhere = cohort.take(np.flatnonzero(np.array(cohort.sites) != self.trained_at))
         card = self.card()
         trained = train(
-            cohort, card, parameters, progress,
-            learn=self.learn_from(cohort), elsewhere=elsewhere,
-            alterations={} if self.alterations is None else self.alterations(cohort, card),
+            here, card, parameters, progress,
+            learn=self.learn_from(here), elsewhere=elsewhere,
+            alterations={} if self.alterations is None else self.alterations(here, card),
         )  # fmt: skip
         if self.alterations is None:
             return trained
         told = with_figures(card, trained.bundle.evaluation)
         return replace(trained, bundle=replace(trained.bundle, card=told))
+
+    def learned_from(self, cohort: Cohort) -> Cohort:
+        """What of the cohort a first version learns from, the held-out part included."""
+        if self.first is not None:
+            return self.first(cohort)
+        if self.trained_at is None or cohort.sites is None:
+            return cohort
+        return cohort.take(np.flatnonzero(np.array(cohort.sites) == self.trained_at))
 
     def learn_from(self, cohort: Cohort) -> Learn | None:
         """How to learn from this cohort; None for XGBoost."""
@@ -108,6 +115,28 @@ RECIPES: Final[Mapping[str, Recipe]] = {
         learn=origins.learn_boosted,
         alterations=mirna_alterations,
     ),
+    # Those that learn from what is confirmed.
+    "tumour-origin-learning": Recipe(
+        card=learning_cards.mirna_learning_card,
+        source="tcga-mirna",
+        parameters=learning_origins.PARAMETERS,
+        learn=learning_origins.learn,
+        first=learning_origins.first_tcga,
+    ),
+    "tumour-origin-microarray-learning": Recipe(
+        card=learning_cards.microarray_learning_card,
+        source="gcm",
+        parameters=learning_origins.MICROARRAY_PARAMETERS,
+        learn=learning_origins.learn_few,
+        first=learning_origins.first_gcm,
+    ),
+    "heart-disease-learning": Recipe(
+        card=learning_cards.heart_disease_learning_card,
+        source="heart-disease",
+        parameters=replace(heart_disease.PARAMETERS, held_out_share=0.2),
+        learn=heart_disease.learn,
+        trained_at=heart_disease.TRAINED_AT,
+    ),
     "heart-disease": Recipe(
         card=heart_disease.card,
         source="heart-disease",
@@ -116,6 +145,22 @@ RECIPES: Final[Mapping[str, Recipe]] = {
         trained_at=heart_disease.TRAINED_AT,
     ),
 }
+
+
+def first_cohort(name: str, source: str | None, home: Home, folder: Path | None) -> Cohort:
+    """What the first version of that model learned from; arguments and errors as `named_cohort`.
+
+    Args:
+        source: The recipe's by default.
+
+    Raises:
+        UnknownRecipe: There is none, and no source is given.
+    """
+    found = RECIPES.get(name)
+    if found is None and source is not None:
+        return named_cohort(source, home, folder)
+    found = recipe(name)
+    return found.learned_from(named_cohort(source or found.source, home, folder))
 
 
 def named_cohort(name_or_path: str, home: Home, folder: Path | None = None) -> Cohort:

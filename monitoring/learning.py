@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from guarantee.bodies import Learned, ModelRegistered
-from guarantee.card import ChangeProtocol
+from guarantee.card import Card, ChangeProtocol
 from guarantee.home import Home
 from guarantee.ledger import Ledger
 from guarantee.protocol import ROLES
@@ -30,9 +30,9 @@ from models import learning, registry, splits
 from models.cohorts import Cohort
 from models.learning import Origin, TrainingSet
 from models.promotion import promote_version, propose_version, record_registration
-from models.training import Progress
+from models.training import Progress, Training
 from monitoring.errors import MonitoringError
-from monitoring.evolution import Cases, Evolution, compare
+from monitoring.evolution import Cases, Evolution, Version, compare
 from monitoring.window import KINDS
 
 
@@ -110,42 +110,23 @@ def update(
     approved = ledger.open_as(charter, ModelRegistered).card
     # 1.
     found = reusable(ledger, name, learning.relatives(ledger, first))
-    given, window = _parted(found.outcomes, protocol)
-    card = learning.widened(serving.card, approved, given)
-    known = {label.id for label in card.labels}
-    outcomes = [one for one in given if one.label in known]
-    new = _new(outcomes, serving)
-    if new < protocol.least_new_cases or not window:
-        raise TooFewOutcomes(
-            f"{new} new cases beside a window of {len(window)}; the change protocol asks for "
-            f"{protocol.least_new_cases} beside a window of {protocol.window_cases}"
-        )
+    since = 0 if serving.learned is None else serving.learned.up_to
+    lesson = lesson_of(found.outcomes, serving.card, approved, protocol, since=since)
     # 2.
     origin = learning.origin(home, first, cohort())
-    chosen = learning.training_set(origin, outcomes)
+    chosen = learning.training_set(origin, lesson.outcomes)
     made = _made(ledger, serving, chosen)
-    evolutions: tuple[Evolution, Evolution] | None = None
+    attempt: Attempt | None = None
     if made is None:
         # 3.
-        training = learning.retrain(card, origin, chosen, progress)
         before = learning.fetched(home, serving)
-        evolutions = (
-            compare(before, training.bundle, _locked(origin)),
-            compare(before, training.bundle, _window(window)),
-        )
-        figures = Learned(
-            base=serving.version,
-            cases=chosen.learned,
-            new_cases=new,
-            cases_sha256=chosen.sha256,
-            up_to=window[0].confirmed,
-            locked=evolutions[0].difference,
-            window=evolutions[1].difference,
+        attempt = attempted(
+            before, origin, chosen, lesson, version=serving.version, progress=progress
         )
         # 4.
-        registered = registry.register(home, registry.log(home, training))
+        registered = registry.register(home, registry.log(home, attempt.training))
         record_registration(
-            home, ledger, actor, name=name, version=registered.version, learned=figures
+            home, ledger, actor, name=name, version=registered.version, learned=attempt.learned
         )
         made = registered_version(ledger, name, registered.version)
     learned = made.learned
@@ -158,25 +139,107 @@ def update(
         version=made.version,
         learned=learned,
         kept_out=found.kept_out,
-        unknown=len(given) - len(outcomes),
+        unknown=lesson.unknown,
         reasons=reasons,
-        locked=evolutions[0] if evolutions else None,
-        window=evolutions[1] if evolutions else None,
+        locked=None if attempt is None else attempt.locked,
+        window=None if attempt is None else attempt.window,
     )
 
 
-def _parted(
-    outcomes: Sequence[Outcome], protocol: ChangeProtocol
-) -> tuple[Sequence[Outcome], Sequence[Outcome]]:
-    """Those to learn from, and the window behind them."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lesson:
+    """What there is to learn, and for which card.
+
+    Attributes:
+        card: The next version's, with the labels that may enter.
+        outcomes: To learn from.
+        window: The latest; they judge, and the next update learns from them.
+        new: How many of `outcomes` the version that answers had not learned from.
+        unknown: Outcomes of labels that the card has not, or not yet.
+    """
+
+    card: Card
+    outcomes: tuple[Outcome, ...]
+    window: tuple[Outcome, ...]
+    new: int
+    unknown: int
+
+
+def lesson_of(
+    outcomes: Sequence[Outcome],
+    card: Card,
+    approved: Card,
+    protocol: ChangeProtocol,
+    *,
+    since: int,
+) -> Lesson:
+    """Part the outcomes that may be learned from, as the change protocol has it.
+
+    Args:
+        card: Of the version that answers.
+        approved: The one that the college voted on.
+        since: The version that answers learned from outcomes confirmed before this place.
+
+    Raises:
+        TooFewOutcomes: The protocol asks for more new cases.
+    """
     start = max(0, len(outcomes) - protocol.window_cases)
-    return outcomes[:start], outcomes[start:]
+    given, window = outcomes[:start], outcomes[start:]
+    widened = learning.widened(card, approved, given)
+    known = {label.id for label in widened.labels}
+    learned = tuple(one for one in given if one.label in known)
+    new = sum(one.confirmed >= since for one in learned)
+    if new < protocol.least_new_cases or not window:
+        raise TooFewOutcomes(
+            f"{new} new cases beside a window of {len(window)}; the change protocol asks for "
+            f"{protocol.least_new_cases} beside a window of {protocol.window_cases}"
+        )
+    return Lesson(
+        card=widened,
+        outcomes=learned,
+        window=tuple(window),
+        new=new,
+        unknown=len(given) - len(learned),
+    )
 
 
-def _new(outcomes: Sequence[Outcome], serving: RegisteredVersion) -> int:
-    """How many of these the version that answers had not learned from."""
-    since = 0 if serving.learned is None else serving.learned.up_to
-    return sum(one.confirmed >= since for one in outcomes)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """A version that was trained and compared, and is not registered."""
+
+    training: Training
+    learned: Learned
+    locked: Evolution
+    window: Evolution
+
+
+def attempted(
+    before: Version,
+    origin: Origin,
+    chosen: TrainingSet,
+    lesson: Lesson,
+    *,
+    version: str,
+    progress: Progress | None = None,
+) -> Attempt:
+    """Train on the chosen set, and compare with the version before, of that number."""
+    training = learning.retrain(lesson.card, origin, chosen, progress)
+    locked = compare(before, training.bundle, _locked(origin))
+    window = compare(before, training.bundle, _window(lesson.window))
+    return Attempt(
+        training=training,
+        learned=Learned(
+            base=version,
+            cases=chosen.learned,
+            new_cases=lesson.new,
+            cases_sha256=chosen.sha256,
+            up_to=lesson.window[0].confirmed,
+            locked=locked.difference,
+            window=window.difference,
+        ),
+        locked=locked,
+        window=window,
+    )
 
 
 def _made(

@@ -56,9 +56,7 @@ def update(
             home,
             actor,
             name=name,
-            cohort=lambda: recipes.named_cohort(
-                source or recipes.recipe(name).source, home, cohorts
-            ),
+            cohort=lambda: recipes.first_cohort(name, source, home, cohorts),
             progress=progress,
         )
     learned = updated.learned
