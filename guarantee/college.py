@@ -218,7 +218,7 @@ def vote_to_sign(
     """
     situation = ledger.get(Version, version_key(name, version))
     if situation is None:
-        raise UnknownModel(f"no version {version} of {name} is registered")
+        raise UnknownModel("no such version of this model is registered")
     registration = ledger.find(situation.registration).header
     # As the record will have it: without the blanks around it.
     said = stated(VoteCast, reason=reason).reason

@@ -108,10 +108,10 @@ def version_named(header: Header) -> tuple[str, str]:
 
 def version_of(header: Header, state: State) -> Version:
     """The version that the header names, which must be registered."""
-    name, key = version_named(header)
+    _, key = version_named(header)
     version = state.get(Version, key)
     if version is None:
-        raise UnknownModel(f"no version {header.model_version} of {name} is registered")
+        raise UnknownModel("no such version of this model is registered")
     return version
 
 
@@ -119,7 +119,7 @@ def model_of(header: Header, state: State) -> Model:
     """The model that the header names, which must be registered."""
     model = state.get(Model, header.model) if header.model else None
     if model is None:
-        raise UnknownModel(f"no model {header.model} is registered")
+        raise UnknownModel("no model of that name is registered")
     return model
 
 

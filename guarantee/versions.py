@@ -258,7 +258,7 @@ def charter_of(ledger: Ledger, name: str, version: str) -> str:
 def _situation(ledger: Ledger, name: str, version: str) -> Version:
     situation = ledger.get(Version, version_key(name, version))
     if situation is None:
-        raise UnknownModel(f"no version {version} of {name} is registered")
+        raise UnknownModel("no such version of this model is registered")
     return situation
 
 

@@ -11,7 +11,8 @@ from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse,
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from guarantee.identity import Role
 from serving import problems, tlog
@@ -75,7 +76,24 @@ def application(house: House) -> ASGIApp:
         dependencies=[watchers],
     )
     app.mount("/docs/assets", StaticFiles(directory=_ASSETS), name="assets")
-    return Traffic(_Measured(app))
+    return Traffic(_Guarded(_Measured(app)))
+
+
+class _Guarded:
+    """Has nobody on the way keep an answer that does not say it may be, nor guess what it is."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.setdefault("Cache-Control", "no-store")
+                headers["X-Content-Type-Options"] = "nosniff"
+            await send(message)
+
+        await self._app(scope, receive, guarded)
 
 
 class _Measured:

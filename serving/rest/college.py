@@ -30,7 +30,7 @@ from serving.messages.college import (
 )
 from serving.messages.parts import PayloadGiven, RecordId, StepRecorded
 from serving.received import ReceivedRoute
-from serving.rest.frame import ANYONE, CREATED, REFUSALS, ActingMember, Name, TheHouse, only
+from serving.rest.frame import CREATED, REFUSALS, ActingMember, Name, TheHouse, only
 from serving.shown import instant
 
 router = APIRouter(prefix="/v1", tags=["college"], responses=REFUSALS, route_class=ReceivedRoute)
@@ -131,7 +131,7 @@ def review_case(by: ActingMember, judged: CaseJudged) -> StepRecorded:
     )
 
 
-@router.get("/college", dependencies=ANYONE)
+@router.get("/college", dependencies=[only(Role.COLLEGE)])
 def show_college(house: TheHouse) -> CollegeGiven:
     """Who sits, and what waits for votes, draws and reviews."""
     status = college.status(house.ledger)

@@ -769,6 +769,31 @@ def test_a_body_that_does_not_say_its_length_is_measured_all_the_same(service: S
         problem(given, 413)
 
 
+def test_what_nobody_registered_is_refused_without_being_repeated(
+    service: Service, clinician: httpx.Client
+) -> None:
+    with service.client(Role.COLLEGE, "member-physician") as member:
+        ballot = {"version": "Dupont\a", "in_favour": True}
+        asked_of = member.post(f"/v1/models/{MODEL}/votes", json=ballot)
+        drawn = {"rate": "1/2", "secret_sha256": "ab" * 32, "model": "dupont"}
+        announced = member.post("/v1/college/draws", json=drawn)
+    told = {"patient": a_patient(), "recipient": "patient", "models": ["dupont"]}
+    for given in (asked_of, announced, clinician.post("/v1/patients/information", json=told)):
+        assert "registered" in problem(given, 404)["detail"]
+        assert "dupont" not in given.text.lower()
+
+
+def test_answers_are_kept_by_nobody_on_the_way(service: Service, clinician: httpx.Client) -> None:
+    path = f"/v1/inferences/{asked(clinician)['inference_id']}"
+    for call in (path, f"{path}/explanation", f"{path}/explanation.svg", "/v1/worklist", "/docs"):
+        given = clinician.get(call)
+        assert given.status_code == 200, call
+        assert given.headers["cache-control"] == "no-store", call
+        assert given.headers["x-content-type-options"] == "nosniff", call
+    with service.client(None) as anonymous:
+        assert "immutable" in anonymous.get("/v1/ledger/tile/0/000.p/1").headers["cache-control"]
+
+
 # Tokens
 
 
@@ -808,6 +833,7 @@ def test_a_call_without_a_valid_token_is_401_and_says_how(service: Service) -> N
         (Role.CLINICIAN, "POST", f"/v1/models/{MODEL}/votes"),
         (Role.INTEGRATOR, "GET", f"/v1/inferences/{NOBODY}"),
         (Role.MONITOR, "GET", "/v1/worklist"),
+        (Role.CLINICIAN, "GET", "/v1/college"),
         (Role.CLINICIAN, "GET", "/metrics"),
     ],
 )
