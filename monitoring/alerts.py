@@ -10,7 +10,7 @@ next run goes on.
 import hashlib
 import hmac
 import http.client
-import os
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -252,7 +252,7 @@ class Outbox:
         for alert in alerts:
             heard = not alert.ends or any(self._knows(one) for one in alert.ends)
             if heard and not self._knows(alert.id):
-                draft = self._waiting / f".{alert.id}.{os.getpid()}"
+                draft = self._waiting / f".{alert.id}.{secrets.token_hex(8)}"
                 draft.write_text(alert.model_dump_json())
                 draft.replace(self._waiting / f"{alert.id}.json")
 

@@ -3,7 +3,7 @@
 A run that finds nothing new tells the log nothing, so each leaves a note in the home.
 """
 
-import os
+import secrets
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -77,7 +77,7 @@ def note(
     )
     file = _file(home, served.name)
     file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    draft = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
     draft.write_text(run.model_dump_json())
     draft.replace(file)
 

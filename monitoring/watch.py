@@ -33,7 +33,7 @@ from monitoring.findings import Drifted, Finding, Stable, Undecided
 from monitoring.performance import Performance, measure
 from monitoring.policy import Judge, stop
 from monitoring.sample import Expected
-from monitoring.standing import DRIFT, INCIDENT, Found, Kind
+from monitoring.standing import DRIFT, INCIDENT, Found
 from monitoring.summary import told
 from monitoring.window import AS_THE_CARD_SAYS, Bounds, Window
 
@@ -95,13 +95,16 @@ def look(
     recorded = None
     report = None
     if isinstance(examined, Examined):
+        # Read before what stands: of two looks at once, neither takes the other's word for new.
+        last: int | None = standing.last(ledger, name, DRIFT)
         body = _news(examined, latest, standing.standing(ledger, served, DRIFT))
-        if isinstance(body, DriftCleared) and bounds.until is not None:
-            body = None  # What was so once clears nothing that is so now.
+        if bounds.until is not None:
+            last = None
+            if isinstance(body, DriftCleared):
+                body = None  # What was so once clears nothing that is so now.
         if isinstance(body, DriftDetected):
             report = _keep(home, examined.html)
-        if body is not None:
-            recorded = _record(ledger, actor, served, body)
+        if body is not None and (recorded := _record(ledger, actor, served, body, last)):
             _show(home, served, examined)
     suspended = incident = None
     alerts: tuple[Alert, ...] = ()
@@ -109,9 +112,10 @@ def look(
     if bounds.until is None:
         performance = measure(ledger, served, bounds)
         judged = judge(performance, served.card.monitoring)
-        told_before = standing.standing(ledger, served, INCIDENT)
-        if (news := _incident(performance, judged, told_before)) is not None:
-            incident = _record(ledger, actor, served, news)
+        last = standing.last(ledger, name, INCIDENT)
+        news = _incident(performance, judged, standing.standing(ledger, served, INCIDENT))
+        if news is not None:
+            incident = _record(ledger, actor, served, news, last)
         suspended, alerts = _follow_policy(ledger, actor, served)
         runs.note(home, ledger, served, finding, judged)
     return Look(
@@ -269,23 +273,30 @@ def _news(examined: Examined, latest: Window, known: Found) -> DriftDetected | D
 
 
 _News = DriftDetected | DriftCleared | IncidentReported | IncidentEnded
-_OUTCOMES: Final[dict[type[_News], tuple[RecordType, str, Kind]]] = {
-    DriftDetected: (RecordType.DRIFT_DETECTED, "drifted", DRIFT),
-    DriftCleared: (RecordType.DRIFT_CLEARED, "cleared", DRIFT),
-    IncidentReported: (RecordType.INCIDENT_REPORTED, "reported", INCIDENT),
-    IncidentEnded: (RecordType.INCIDENT_ENDED, "ended", INCIDENT),
+_OUTCOMES: Final[dict[type[_News], tuple[RecordType, str]]] = {
+    DriftDetected: (RecordType.DRIFT_DETECTED, "drifted"),
+    DriftCleared: (RecordType.DRIFT_CLEARED, "cleared"),
+    IncidentReported: (RecordType.INCIDENT_REPORTED, "reported"),
+    IncidentEnded: (RecordType.INCIDENT_ENDED, "ended"),
 }
 
 
-def _record(ledger: Ledger, actor: Actor, served: ServedModel, body: _News) -> Recorded:
-    type_, outcome, kind = _OUTCOMES[type(body)]
-    # The key is the window's, not the actor's: of two runs at once, one is recorded. And what is
-    # found of the same window again, after its end, is news.
-    before = standing.last(ledger, served.name, kind)
-    key = f"{served.name}/{served.version}/{type_}/{body.first_index}-{body.last_index}/{before}"
-    return ledger.record(
+def _record(
+    ledger: Ledger, actor: Actor, served: ServedModel, body: _News, last: int | None
+) -> Recorded | None:
+    """Put it on record; None where another look has.
+
+    Args:
+        last: The place of the record of its kind before it; none of a window that ended, which is
+            recorded once and for all.
+    """
+    kind, outcome = _OUTCOMES[type(body)]
+    # The key is the window's, not the actor's: of two runs at once, one is recorded.
+    after = "" if last is None else f"/{last}"
+    key = f"{served.name}/{served.version}/{kind}/{body.first_index}-{body.last_index}{after}"
+    recorded = ledger.record(
         Draft(
-            type=type_,
+            type=kind,
             actor=actor,
             outcome=outcome,
             body=body,
@@ -294,6 +305,7 @@ def _record(ledger: Ledger, actor: Actor, served: ServedModel, body: _News) -> R
         ),
         Request(actor="monitoring", route="monitor run", key=key, content=key.encode()),
     )
+    return None if recorded.repeated else recorded
 
 
 def _show(home: Home, served: ServedModel, examined: Examined) -> None:

@@ -1,19 +1,29 @@
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from guarantee.bodies import Context, DriftCleared, DriftDetected
+from guarantee import college
+from guarantee.appending import Draft
+from guarantee.bodies import CohortScored, Context, DriftCleared, DriftDetected, WhatIfMade
+from guarantee.college_thread import QUORUM
 from guarantee.identity import Role
-from guarantee.records import RecordType
+from guarantee.ledger import Ledger
+from guarantee.opened import open_dossier
+from guarantee.records import RecordType, pack_floats
 from guarantee.refusals import RoleRefused
+from guarantee.simulation import record_what_if
+from guarantee.situations import Model
+from guarantee.versions import promote, register_model
+from models import shelf
 from monitoring.drift import CONFIDENCE, LABEL
 from monitoring.findings import Drifted, Stable, Undecided
 from monitoring.sample import Expected
 from monitoring.watch import NothingToWatch, look, report
 from monitoring.window import Bounds, read
-from tests.monitoring.conftest import NAME, Ward, profiles
+from tests.monitoring.conftest import NAME, Ward, caller, erase, profiles
 
 MOVED = 1  # a gene that matters: it tells the second origin
 
@@ -172,8 +182,6 @@ def test_a_finding_names_columns_and_no_patient(ward: Ward) -> None:
 
 def test_a_model_without_a_promoted_version_is_no_silence(ward: Ward) -> None:
     other = ward.served.card.model_copy(update={"name": "never-promoted"})
-    from guarantee.versions import register_model
-
     register_model(
         ward.ledger,
         ward.actor(Role.DATA_SCIENTIST),
@@ -184,3 +192,91 @@ def test_a_model_without_a_promoted_version_is_no_silence(ward: Ward) -> None:
     )
     with pytest.raises(NothingToWatch, match="never-promoted"):
         look(ward.ledger, ward.home, ward.actor(Role.MONITOR), "never-promoted")
+
+
+def test_of_two_looks_at_once_one_is_on_record_and_neither_fails(ward: Ward) -> None:
+    ward.ask(_shifted(60, 2))
+    monitor = ward.actor(Role.MONITOR)
+
+    def looked(_: int) -> bool:
+        with Ledger.open(ward.home) as ledger:
+            return look(ledger, ward.home, monitor, NAME).recorded is not None
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(looked, range(2))) == [False, True]
+        assert len(ward.ledger.latest(RecordType.DRIFT_DETECTED)) == 1
+        ward.ask(profiles(60, 3))
+        assert sorted(pool.map(looked, range(2))) == [False, True]
+    assert len(ward.ledger.latest(RecordType.DRIFT_CLEARED)) == 1
+    # What comes again in the same window after its end is news again.
+    assert not looked(0)
+    before = ward.ledger.page(ward.indices[60], 1)[0].header.time
+    then = Bounds(until=before)
+    assert look(ward.ledger, ward.home, monitor, NAME, then).recorded is not None
+    assert look(ward.ledger, ward.home, monitor, NAME, then).recorded is None
+
+
+def test_drift_of_a_version_that_answers_no_more_is_not_the_next_ones(ward: Ward) -> None:
+    monitor, scientist = ward.actor(Role.MONITOR), ward.actor(Role.DATA_SCIENTIST)
+    ward.ask(_shifted(60, 2))
+    register_model(
+        ward.ledger,
+        scientist,
+        card=ward.served.card,
+        version="2",
+        digest=ward.served.digest,
+        run="2",
+    )
+    for profession in QUORUM:
+        member = ward.ledger.people.actor(caller(Role.COLLEGE, profession))
+        college.vote(ward.ledger, member, name=NAME, version="2", in_favour=True)
+    body = DriftDetected(cases=60, first_index=0, last_index=60, features=())
+    promote(ward.ledger, scientist, name=NAME, version="2")
+    # A look at the version before that was not quick enough.
+    draft = Draft(
+        type=RecordType.DRIFT_DETECTED,
+        actor=monitor,
+        outcome="drifted",
+        body=body,
+        model=NAME,
+        model_version="1",
+    )
+    ward.ledger.record(draft)
+    model = ward.ledger.get(Model, NAME)
+    assert model is not None
+    assert not model.drifting
+    folder = ward.home.path.parent / "bundle"
+    shelf.lay(ward.home, folder, name=NAME, version="2", digest=ward.served.digest)
+    assert look(ward.ledger, ward.home, monitor, NAME).finding == Undecided(cases=0, needed=40)
+
+
+def test_what_no_patient_s_care_rests_on_is_in_no_window(ward: Ward) -> None:
+    """Questions of what if, a cohort's scores, and who was erased."""
+    ward.ask(profiles(45, 1))
+    view = open_dossier(ward.ledger, ward.ledger.page(ward.indices[0], 1)[0].id)
+    assert view.inference is not None
+    for row in _shifted(60, 2):
+        what_if = WhatIfMade(
+            profile=pack_floats(row),
+            version_digest=ward.served.digest,
+            platform="test",
+            answer=view.inference.answer,
+            label=view.inference.answer.label,
+            contributions=view.inference.answer.contributions,
+        )
+        record_what_if(ward.ledger, ward.actor(Role.CLINICIAN), view=view, what_if=what_if)
+    scored = Draft(
+        type=RecordType.COHORT_SCORED,
+        actor=ward.actor(Role.DATA_SCIENTIST),
+        outcome="scored",
+        body=CohortScored(cases=500, input_sha256="ab" * 32, output_sha256="cd" * 32),
+        model=NAME,
+        model_version="1",
+    )
+    ward.ledger.record(scored)
+    assert len(read(ward.ledger, ward.served).indices) == 45
+    for other in ward.others[:6]:
+        erase(ward, other.pseudonym)
+    assert len(read(ward.ledger, ward.served).indices) == 39
+    seen = look(ward.ledger, ward.home, ward.actor(Role.MONITOR), NAME)
+    assert seen.finding == Undecided(cases=39, needed=40)
