@@ -545,6 +545,10 @@ def score(
         f"Record {recorded.id}: {scored.cases} profile{'s' if scored.cases != 1 else ''} scored "
         f"with {name} {model.version}, not for care.",
     )
+    if scored.abstained:
+        typer.echo(
+            f"The model abstained on {scored.abstained} of them: what stands there is no answer."
+        )
     if scored.missing:
         absent = [name for name, rows in scored.missing.items() if rows == scored.cases]
         some = {name: rows for name, rows in scored.missing.items() if rows < scored.cases}

@@ -38,11 +38,13 @@ class Scored:
     """What was scored, for the record that says so.
 
     Attributes:
+        abstained: Rows whose label is no answer.
         missing: How many rows lack each of the features that some row lacks.
         passed_over: Columns that are neither features of the model nor a cohort's own.
     """
 
     cases: int
+    abstained: int
     input_sha256: str
     output_sha256: str
     missing: dict[str, int]
@@ -77,12 +79,14 @@ def score(
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
         draft = Path(scratch) / target.name
         missing = np.zeros(len(model.contract.features), dtype=np.intp)
-        cases = 0
+        cases = abstained = 0
         with tables.opened(source) as table, _writer(draft) as write:
             passed_over = _passed_over(model, table.columns)
             for part in table.parts():
                 values = part.numbers(model.contract.names)
-                write(_rows(model, part, values))
+                rows = _rows(model, part, values)
+                write(rows)
+                abstained += sum(row.abstained for row in rows)
                 missing += np.isnan(values).sum(axis=0)
                 cases += len(part)
                 if progress is not None:
@@ -91,6 +95,7 @@ def score(
             raise MalformedTable("the file has no row")
         yield Scored(
             cases=cases,
+            abstained=abstained,
             input_sha256=_sha256(source),
             output_sha256=_sha256(draft),
             missing={
@@ -110,6 +115,7 @@ class _Row:
     ranking: str
     prediction_set: str
     flags: str
+    abstained: bool
 
 
 def _passed_over(model: ServedModel, columns: tuple[str, ...]) -> tuple[str, ...]:
@@ -144,6 +150,7 @@ def _rows(model: ServedModel, part: Part, values: NDArray[np.float64]) -> list[_
                 ranking=_json({labels[place]: float(probabilities[place]) for place in ranked}),
                 prediction_set=_json([labels[place] for place in verdict.kept]),
                 flags=_json([*verdict.flags, Flag.NOT_FOR_CARE]),
+                abstained=verdict.abstention is not None,
             )
         )
     return rows

@@ -5,8 +5,12 @@ import gzip
 import hashlib
 import io
 import json
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
@@ -79,6 +83,27 @@ def test_missing_features_are_allowed_counted_and_flagged(
     assert (tmp_path / "out.csv").read_text().count("missing_features") == 2
 
 
+def test_where_the_model_abstains_a_label_stands_there_all_the_same(
+    served: ServedModel, tmp_path: Path
+) -> None:
+    card = served.card.model_copy(update={"least_known_share": 0.5})
+    asking = replace(served, card=card)
+    source = write(tmp_path / "in.csv", HEADER, "a,8,5,5,,,", "b,8,5,,,,", "c,30,-9,30,-9,30,-9")
+    assert scored(asking, source, tmp_path / "out.csv").abstained == 2
+    with (tmp_path / "out.csv").open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    for row in rows:
+        ranking, kept = json.loads(row["ranking"]), json.loads(row["prediction_set"])
+        assert row["label"] == kept[0] == next(iter(ranking))
+        assert float(row["probability"]) == ranking[row["label"]] == max(ranking.values())
+        assert sum(ranking.values()) == pytest.approx(1)
+        abstained = "abstained" in json.loads(row["flags"])
+        assert abstained == (row["id"] != "a")
+        if abstained:
+            assert set(kept) == set(served.labels)
+            assert float(row["probability"]) < 0.4
+
+
 def test_what_the_model_does_not_read_is_passed_over_and_told(
     served: ServedModel, tmp_path: Path
 ) -> None:
@@ -136,6 +161,42 @@ def test_ids_come_out_as_they_came_in(served: ServedModel, tmp_path: Path) -> No
     scored(served, source, tmp_path / "out.csv")
     with (tmp_path / "out.csv").open(newline="") as lines:
         assert [row["id"] for row in csv.DictReader(lines)] == ["=1+1", "@x"]
+
+
+def test_ids_of_any_script_and_of_several_lines_are_kept(
+    served: ServedModel, tmp_path: Path
+) -> None:
+    ids = ["été", "日本", "a\nb", "c\r\nd", "e,f", 'g"h', "1e3", "0012"]
+    with (tmp_path / "in.csv").open("w", newline="", encoding="utf-8") as lines:
+        writer = csv.writer(lines)
+        writer.writerow(HEADER.split(","))
+        writer.writerows([one, *[5] * 6] for one in ids)
+    scored(served, tmp_path / "in.csv", tmp_path / "out.csv")
+    with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as lines:
+        assert [row["id"] for row in csv.DictReader(lines)] == ids
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([8, None], pa.int8()),
+        pa.array([8, None], pa.uint64()),
+        pa.array(np.array([8, np.nan], dtype=np.float16)),
+        pa.array([Decimal("8.00"), None]),
+        pa.array(["8", ""]),
+        pa.array([8.0, None]).dictionary_encode(),
+    ],
+    ids=lambda column: str(column.type),
+)
+def test_a_number_is_the_same_however_parquet_stores_it(
+    served: ServedModel, tmp_path: Path, column: pa.Array
+) -> None:
+    source = write(tmp_path / "in.csv", "id,gene 0,gene 1", "1,8,5", "2,,5")
+    scored(served, source, tmp_path / "plain.csv")
+    table = pa.table({"id": [1, 2], "gene 0": column, "gene 1": [5.0, 5.0]})
+    pq.write_table(table, tmp_path / "in.parquet")
+    scored(served, tmp_path / "in.parquet", tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_bytes() == (tmp_path / "plain.csv").read_bytes()
 
 
 def test_the_input_is_not_written_over_by_whatever_name(
