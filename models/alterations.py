@@ -18,15 +18,22 @@ _LABORATORIES: Final = 80
 _SETS: Final = 20
 
 
-def made_up_laboratories() -> Alteration:
-    """Reads per million of one of eighty made-up laboratories for each part that is left out."""
+def made_up_laboratories(*, logarithms: bool = False) -> Alteration:
+    """Reads per million of one of eighty made-up laboratories for each part that is left out.
+
+    Args:
+        logarithms: Whether log2(reads per million + 1) instead.
+    """
+
+    def alter(profiles: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+        reads = measured_elsewhere(profiles, laboratories=_LABORATORIES, seed=_FIRST_SEED + seed)
+        return np.log2(reads + 1) if logarithms else reads
+
     return Alteration(
         what=Text(
             fr="Mesurés par des laboratoires fictifs", en="As made-up laboratories would measure"
         ),
-        alter=lambda profiles, seed: measured_elsewhere(
-            profiles, laboratories=_LABORATORIES, seed=_FIRST_SEED + seed
-        ),
+        alter=alter,
     )
 
 

@@ -99,6 +99,53 @@ def train(
     typer.echo(f"Run {run_id}; next: garant models register {name}")
 
 
+@app.command(epilog="Example: garant models compare tumour-origin-microarray --only 'trees on'")
+def compare(
+    name: NameArgument,
+    *,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="Candidates whose name begins so; may be repeated; all by default."),
+    ] = None,
+    parts: Annotated[
+        int | None,
+        typer.Option(min=2, help="Of those that hospitals are dealt into; all by default."),
+    ] = None,
+    cohorts: Annotated[
+        Path | None,
+        typer.Option(envvar="GARANT_COHORTS", help="The folder that holds tcga-mirna."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of parts, learning and alterations.")] = 0,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Judge the ways to learn that a recipe was chosen from; keep each as an MLflow run."""
+    from dataclasses import replace
+
+    from models import experiments, recipes
+    from models.evaluation import Judged
+
+    with refusing(_OURS):
+        of = experiments.ways(name, only or ())
+        recipe = recipes.recipe(name)
+        data, card = recipe.cohort(home, cohorts), recipe.card()
+        parameters = replace(recipe.parameters, seed=seed)
+        alterations = {} if recipe.alterations is None else recipe.alterations(data, card)
+        table = Table("candidate", "accuracy", *(alterations[key].what.en for key in alterations))
+        with bar(f"comparing {name}") as progress:
+            for found in experiments.compare(
+                name, data, card, parameters, alterations, of=of, parts=parts, progress=progress
+            ):
+                experiments.keep(home, name, parameters, found)
+                hardships = [one.judged for one in found.evaluation.hardships.values()]
+                table.add_row(
+                    f"{found.name} (the recipe's)" if found.chosen else found.name,
+                    _told(found.evaluation.accuracy),
+                    *(_told(one.accuracy) if isinstance(one, Judged) else "" for one in hardships),
+                )
+    out.print(table)
+    typer.echo(f"Kept in MLflow, experiment {name}-candidates.")
+
+
 def _card(path: Path, name: str) -> Card:
     from models.admission import problems_of_card
 

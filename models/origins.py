@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
 import xgboost
@@ -26,6 +26,8 @@ from models.tumour_origin import MIRNA_LABELS
 
 if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
+
+_Fitted = TypeVar("_Fitted")
 
 PARAMETERS: Final = Parameters(
     rounds=150,
@@ -84,32 +86,36 @@ class Members:
     discriminant_elsewhere: Discriminant
     likeness: Likeness
 
-    def together(self) -> Predictor:
+    def together(self) -> View:
         """The predictor that they make."""
         return View(
             representation=self.matched,
             seen_by=Gated(
-                here=Average(
-                    members=(
-                        self.boosted,
-                        self.boosted_mixed,
-                        self.linear,
-                        self.linear_mixed,
-                        self.ranks_mixed,
-                    ),
-                    gate=Always(each=_SHARES_HERE),
-                ),
-                elsewhere=Average(
-                    members=(
-                        self.boosted_elsewhere,
-                        self.linear_elsewhere,
-                        self.discriminant_elsewhere,
-                    ),
-                    gate=Always(each=_SHARES_ELSEWHERE),
-                ),
+                here=self.here(),
+                elsewhere=self.elsewhere(),
                 likeness=self.likeness,
                 temperature=_TEMPERATURE_ELSEWHERE,
             ),
+        )
+
+    def here(self) -> Average:
+        """Those for profiles like the cohort's, of matched columns."""
+        return Average(
+            members=(
+                self.boosted,
+                self.boosted_mixed,
+                self.linear,
+                self.linear_mixed,
+                self.ranks_mixed,
+            ),
+            gate=Always(each=_SHARES_HERE),
+        )
+
+    def elsewhere(self) -> Average:
+        """Those for other laboratories' profiles, of matched columns."""
+        return Average(
+            members=(self.boosted_elsewhere, self.linear_elsewhere, self.discriminant_elsewhere),
+            gate=Always(each=_SHARES_ELSEWHERE),
         )
 
 
@@ -143,7 +149,7 @@ def learn(
             counter=counter, hosts=hosts,
         ).together()  # fmt: skip
 
-    return _side_by_side(one, runs, parameters)
+    return side_by_side(one, runs, parameters)
 
 
 def learn_boosted(
@@ -164,14 +170,15 @@ def learn_boosted(
         )
         return View(representation=matched, seen_by=boosted)
 
-    return _side_by_side(one, runs, parameters)
+    return side_by_side(one, runs, parameters)
 
 
-def _side_by_side(
-    one: Callable[[NDArray[np.intp]], Predictor],
+def side_by_side(
+    one: Callable[[NDArray[np.intp]], _Fitted],
     runs: Sequence[NDArray[np.intp]],
     parameters: Parameters,
-) -> list[Predictor]:
+) -> list[_Fitted]:
+    """What is fitted on each set of rows, in their order, whatever the number of threads."""
     threads = parameters.threads or os.cpu_count() or 1
     # Linear algebra on one thread a run: runs go side by side, and its sums do not depend on
     # how many cores there are.
@@ -189,7 +196,7 @@ def fit_boosted(
 ) -> tuple[Matched, Boosted]:
     """The boosted member of `fit`, and the representation that it sees."""
     matched = Matched.of(profiles, levels=_LEVELS, digits=_DIGITS)
-    return matched, _boosted(
+    return matched, fit_trees(
         matched.columns(profiles), truth, classes=classes, settings=parameters.of_trees(),
         rounds=parameters.rounds, counter=counter,
     )  # fmt: skip
@@ -228,22 +235,22 @@ def fit(
     return Members(
         matched=matched,
         boosted=boosted,
-        boosted_mixed=_boosted(
+        boosted_mixed=fit_trees(
             mixed, truth, classes=classes, settings=parameters.of_trees(),
             rounds=parameters.rounds, counter=counter,
         ),
-        linear=_linear(columns, truth, classes=classes, strength=_STRENGTH, units=unit),
-        linear_mixed=_linear(both, twice, classes=classes, strength=_STRENGTH_MIXED, units=unit),
+        linear=fit_linear(columns, truth, classes=classes, strength=_STRENGTH, units=unit),
+        linear_mixed=fit_linear(both, twice, classes=classes, strength=_STRENGTH_MIXED, units=unit),
         ranks_mixed=_of_ranks(both, twice, classes=classes),
         boosted_elsewhere=View(
             representation=filled,
-            seen_by=_boosted(
+            seen_by=fit_trees(
                 filled.columns(away[0]), truth, classes=classes,
                 settings=_settings_elsewhere(parameters),
                 rounds=_rounds_elsewhere(parameters), counter=counter,
             ),
         ),
-        linear_elsewhere=_linear(
+        linear_elsewhere=fit_linear(
             np.vstack([columns, *(np.where(np.isnan(copy), usual, copy) for copy in away)]),
             np.tile(truth, _COPIES + 1),
             classes=classes, strength=_STRENGTH_ELSEWHERE, units=unit,
@@ -276,7 +283,7 @@ def _of_ranks(columns: NDArray[np.float32], truth: NDArray[np.intp], *, classes:
     spread = seen.std(axis=0)
     return View(
         representation=ranks,
-        seen_by=_linear(
+        seen_by=fit_linear(
             seen, truth, classes=classes, strength=_STRENGTH_OF_RANKS, rare=_RARE_OF_RANKS,
             # What never varies has no unit, and no weight in any.
             units=np.where(spread > _STILL, spread, np.inf),
@@ -298,7 +305,7 @@ def _rounds_elsewhere(parameters: Parameters) -> int:
     return max(1, parameters.rounds // 2)
 
 
-def _boosted(
+def fit_trees(
     columns: NDArray[np.float32],
     truth: NDArray[np.intp],
     *,
@@ -307,6 +314,13 @@ def _boosted(
     rounds: int,
     counter: Rounds,
 ) -> Boosted:
+    """XGBoost's trees, on one thread.
+
+    Args:
+        columns: (n, n_features), NaN where missing.
+        truth: (n,), class indices.
+        settings: Under XGBoost's own names.
+    """
     matrix = xgboost.QuantileDMatrix(
         columns, truth, max_bin=int(str(settings["max_bin"])), nthread=1
     )
@@ -326,7 +340,7 @@ def _boosted(
     )
 
 
-def _linear(
+def fit_linear(
     columns: NDArray[np.float32],
     truth: NDArray[np.intp],
     *,

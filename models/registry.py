@@ -7,7 +7,7 @@ import logging
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -90,14 +90,7 @@ def log(home: Home, training: Training, *, files: Path | None = None) -> str:
     with _mlflow(home) as client, tempfile.TemporaryDirectory() as scratch:
         folder = files or Path(scratch) / _FOLDER
         digest = bundle.write(training.bundle, folder) if files is None else digest_of(files)
-        experiment = client.get_experiment_by_name(name)
-        experiment_id = (
-            experiment.experiment_id
-            if experiment is not None
-            else client.create_experiment(
-                name, artifact_location=(home.mlflow.resolve() / "artifacts" / name).as_uri()
-            )
-        )
+        experiment_id = _experiment(client, home, name)
         run_id: str = client.create_run(
             experiment_id, run_name=name, tags={_NAME_TAG: name, _DIGEST_TAG: digest}
         ).info.run_id
@@ -111,6 +104,43 @@ def log(home: Home, training: Training, *, files: Path | None = None) -> str:
         finally:
             client.set_terminated(run_id, status)
         return run_id
+
+
+def log_figures(
+    home: Home,
+    experiment: str,
+    run_name: str,
+    *,
+    parameters: Mapping[str, str],
+    figures: Mapping[str, float],
+) -> str:
+    """Keep figures as a finished run without a model, and return the run's id.
+
+    Raises:
+        RegistryUnavailable: MLflow failed.
+    """
+    with _mlflow(home) as client:
+        from mlflow.entities import Metric, Param
+
+        run = client.create_run(_experiment(client, home, experiment), run_name=run_name)
+        run_id: str = run.info.run_id
+        now = int(run.info.start_time)
+        client.log_batch(
+            run_id,
+            params=[Param(key, value) for key, value in parameters.items()],
+            metrics=[Metric(key, value, now, 0) for key, value in figures.items()],
+        )
+        client.set_terminated(run_id)
+        return run_id
+
+
+def _experiment(client: "MlflowClient", home: Home, name: str) -> str:
+    """The id of the experiment of that name, which is made where there is none."""
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    folder = home.mlflow.resolve() / "artifacts" / name
+    return str(client.create_experiment(name, artifact_location=folder.as_uri()))
 
 
 def register(home: Home, run_id: str) -> Registration:

@@ -156,12 +156,12 @@ def train(
         UntrainableCohort: The cohort's labels are not the card's, or there are too few patients.
     """
     labels = [label.id for label in card.labels]
-    truth = _truth(cohort, labels)
+    truth = truth_of(cohort, labels)
     # 1.
     parts = parts or split(cohort, share=parameters.held_out_share, seed=parameters.seed)
     kept, truth = cohort.take(parts.train), truth[parts.train]
     groups = kept.groups()
-    folds, notes = _folds(kept, groups, parameters)
+    folds, notes = folds_of(kept, groups, parameters)
     planned = assessment.plan(
         kept, folds, site_folds=parameters.site_folds, forward_parts=parameters.forward_parts,
         seed=parameters.seed,
@@ -205,7 +205,7 @@ def train(
     if elsewhere is not None:
         quantiles = reference.quantiles_of(kept.profiles)
         by_site = assessment.assess_elsewhere(
-            elsewhere, _truth(elsewhere, labels),
+            elsewhere, truth_of(elsewhere, labels),
             _said(predictor, elsewhere.profiles, quantiles, most_outside, least),
             calibration, truth, labels=labels, seed=parameters.seed,
         )  # fmt: skip
@@ -253,7 +253,12 @@ def _said(
     )
 
 
-def _truth(cohort: Cohort, labels: Sequence[str]) -> NDArray[np.intp]:
+def truth_of(cohort: Cohort, labels: Sequence[str]) -> NDArray[np.intp]:
+    """The class index of each case, (n,).
+
+    Raises:
+        UntrainableCohort: The cohort's labels are not these.
+    """
     unknown = sorted(set(cohort.labels) - set(labels))
     if unknown:
         raise UntrainableCohort(
@@ -283,7 +288,7 @@ def _patients_by_label(cohort: Cohort, groups: NDArray[np.intp], seed: int) -> l
     return list(members.values())
 
 
-def _folds(
+def folds_of(
     cohort: Cohort, groups: NDArray[np.intp], parameters: Parameters
 ) -> tuple[NDArray[np.intp], tuple[Text, ...]]:
     """The fold in which each case is tested, (n,), and what to say about it.

@@ -99,10 +99,8 @@ def test_a_card_tells_the_figures_of_its_own_evaluation(altered: Training) -> No
     for figure in (
         f"({by_site.cases} cases), {right} % of answers are right",
         f"{100 * by_site.accuracy.low:.1f} to {100 * by_site.accuracy.high:.1f} %",
-        (
-            f"With 33 % of the features, at random: {100 * third.answered.value:.1f} % of answers are "
-            f"right at a mean confidence of {100 * third.confidence.value:.1f} %"
-        ),
+        f"With 33 % of the features, at random: {100 * third.answered.value:.1f} % of answers",
+        f" are right at a mean confidence of {100 * third.confidence.value:.1f} %",
         "With 0 % of the features, at random: it abstains.",
     ):
         assert figure in card.limits.en

@@ -75,7 +75,7 @@ def test_every_command_shows_an_example() -> None:
         name or (command.callback.__name__ if command.callback else "")
         for name, command in zip(names, app.registered_commands, strict=True)
     ]
-    assert len(named) == 13
+    assert len(named) == 14
     for name in named:
         shown = runner.invoke(app, [name, "--help"])
         assert shown.exit_code == 0, name

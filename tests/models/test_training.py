@@ -31,7 +31,7 @@ def test_no_patient_is_both_held_out_and_trained_on(seed: int, share: float, eac
 
 
 def test_no_patient_is_tested_by_a_model_that_trained_on_them(cohort: Cohort) -> None:
-    folds, _ = training._folds(cohort, cohort.groups(), QUICK)
+    folds, _ = training.folds_of(cohort, cohort.groups(), QUICK)
     for patient in set(cohort.groups()):
         assert len(set(folds[cohort.groups() == patient])) == 1
     sizes = np.bincount(folds)
