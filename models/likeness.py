@@ -14,6 +14,8 @@ from models.reference import outside_share
 # A share of unusual features. Our cohorts' own cases reach 0.26, made-up laboratories as read by
 # their ranks 0.37; a file of another logarithm, or of noise, has from 0.43 to all of them.
 _HOPELESSLY_OUTSIDE: Final = 0.4
+# One or two of a few features are unusual in many a patient.
+_FEWEST_UNUSUAL: Final = 3
 # A share of features that have one value, to a model that reads ranks. TCGA's tumours reach 0.68,
 # the shallowest of made-up laboratories 0.98, one in a hundred of all theirs more than 0.91.
 _MOST_TIED: Final = 0.95
@@ -54,11 +56,15 @@ def judge(
         away = distances(profiles)
         unlike, hopeless = away > likeness.most_distant, away > likeness.hopeless
     else:
-        read = read_values(model, profiles)
-        unlike = outside_share(quantiles, profiles) > most_outside
-        outside = outside_share(quantiles, profiles if read is None else read)
+        outside = outside_share(quantiles, profiles)
+        unlike = outside > most_outside
+        if (read := read_values(model, profiles)) is not None:
+            outside = outside_share(quantiles, read)
+        unusual = outside * (~np.isnan(profiles)).sum(axis=1)
         # Where training cases themselves have many unusual features, twice as many.
-        hopeless = outside > max(_HOPELESSLY_OUTSIDE, 2 * most_outside)
+        hopeless = (outside > max(_HOPELESSLY_OUTSIDE, 2 * most_outside)) & (
+            unusual > _FEWEST_UNUSUAL - 0.5
+        )
     if reads_ranks(model):
         hopeless = hopeless | np.array([_tied(profile) > _MOST_TIED for profile in profiles])
     return Judgement(unlike=unlike | hopeless, hopeless=hopeless)

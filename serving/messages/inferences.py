@@ -174,7 +174,10 @@ class Prediction(Given):
     prediction_set: tuple[str, ...] = Field(
         description="Labels that stay possible at 90 %, most probable first"
     )
-    ranking: tuple[Ranked, ...] = Field(description="Every label, most probable first")
+    ranking: tuple[Ranked, ...] = Field(
+        description="Every label, most probable first; where the model abstains for want of "
+        "features or likeness, no probability is high, and every label is in the set"
+    )
 
 
 class FeatureWeight(Given):

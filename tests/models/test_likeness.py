@@ -51,6 +51,16 @@ def test_two_measurements_of_a_microarray_get_no_answer(
         assert (found is not Abstention.TOO_FEW_FEATURES) == answered
 
 
+def test_one_or_two_unusual_features_are_no_reason_to_decline(served: ServedModel) -> None:
+    quantiles = np.tile(np.linspace(0, 10, 25, dtype=np.float32), (6, 1))
+    profiles = np.full((3, 6), np.nan, dtype=np.float32)
+    for row in range(3):
+        profiles[row, : row + 1] = 20
+    found = judge(served.predictor, profiles, quantiles=quantiles, most_outside=0.1)
+    assert found.unlike.tolist() == [True, True, True]
+    assert found.hopeless.tolist() == [False, False, True]
+
+
 def test_ranks_of_what_hardly_differs_say_nothing(served: ServedModel) -> None:
     profiles = np.full((3, 40), 5, dtype=np.float32)
     profiles[1, :10] = np.arange(10)
