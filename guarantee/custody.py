@@ -1,4 +1,4 @@
-"""Custody of patients' data: who read what and why, rectification, legal hold, erasure, keys.
+"""Custody of patients' data: who read what and why, rectification, legal hold.
 
 A custody record names its patient by pseudonym (`subject`) and follows every information of
 theirs, so that the protocol can refuse it where a hold stands or the patient was erased.
@@ -9,56 +9,42 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Final
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, select
 
 from guarantee.appending import Draft, Request
 from guarantee.bodies import (
     AccessRecorded,
-    BackupTaken,
     Body,
     BreakGlass,
     CareShared,
-    ErasureGround,
     Glass,
     HoldPlaced,
     HoldReason,
-    KeyRotated,
-    LogOpened,
-    PatientErased,
     PatientRectified,
     Purpose,
     Sharing,
 )
 from guarantee.custody_thread import GLASS_MS
-from guarantee.errors import GuaranteeError
 from guarantee.gathering import followed_by
 from guarantee.identity import Caller, Patient, Role
 from guarantee.ledger import Ledger
 from guarantee.logged import Recorded, decoded
 from guarantee.opened import check_cares
-from guarantee.pseudonyms import Actor, Pseudonyms, UnknownPerson
+from guarantee.pseudonyms import Actor, UnknownPerson
 from guarantee.records import Header, RecordType
 from guarantee.refusals import (
     AlreadyDone,
     Erased,
-    RecordsMoved,
-    RetentionRuns,
     UnknownDossier,
 )
-from guarantee.retention import LEAST_LOG, earliest_day, kept_until, latest_day
+from guarantee.retention import latest_day
 from guarantee.situations import Dossier
-from guarantee.store import BODIES, KEYS, RECORDS
-from guarantee.vault import MasterKey
+from guarantee.store import BODIES, RECORDS
 
-_ATTEMPTS: Final = 5
 _DAY_MS: Final = timedelta(days=1) // timedelta(milliseconds=1)
 _INFORMATIONS: Final = (RecordType.PATIENT_INFORMED, RecordType.INFORMATION_DEFERRED)
 _CONTESTED: Final = (HoldReason.LITIGATION, HoldReason.COMPLAINT)
 """What suspends retention: CSP R. 1112-7 names "tout recours gracieux ou contentieux"."""
-
-
-class ImplausibleDeath(GuaranteeError):
-    """No patient of these records can have died on that day."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,34 +97,6 @@ class Holding:
                 days = -(-max(0, header.time - since) // _DAY_MS)
                 total, since = total + timedelta(days=days), None
         return total
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Erasure:
-    """An erasure, done and on record.
-
-    Attributes:
-        records: Ids of the records whose bodies are gone.
-        backups_expire: The last day on which a backup may still hold them, where there is one.
-    """
-
-    recorded: Recorded
-    records: tuple[str, ...]
-    backups_expire: date | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rotation:
-    """A rotation of the master key, done and on record.
-
-    Attributes:
-        fingerprint: Of the master key that opens the vault from here on.
-        keys: How many keys were wrapped anew.
-    """
-
-    recorded: Recorded
-    fingerprint: str
-    keys: int
 
 
 def holding(ledger: Ledger, pseudonym: str) -> Holding:
@@ -372,228 +330,6 @@ def _hold(
     return ledger.record(draft, request)
 
 
-def erase(
-    ledger: Ledger,
-    actor: Actor,
-    *,
-    pseudonym: str,
-    ground: ErasureGround,
-    died: date | None = None,
-    request: Request | None = None,
-) -> Erasure:
-    """Destroy a patient's key, identity and bodies; the headers, which name nobody, stay.
-
-    1. The law lets go of them: see `kept_for`; and no hold stands.
-    2. One transaction records which bodies go and deletes them, the key and the identity. What
-       is under way for the patient then stands before it, and goes too, or is refused: keys are
-       read in the transaction that records.
-    3. The database's files are rid of what was deleted. Backups keep it until they expire.
-
-    Args:
-        died: The day of death, where it is known: it ends retention earlier.
-
-    Raises:
-        UnknownPerson: Nothing is held on a patient of that pseudonym.
-        Erased: Nothing is any more; step 3 is done again.
-        ImplausibleDeath: `died` is to come, or before the patient was first informed.
-        RetentionRuns: The law has the records kept; says until when.
-        OnHold: A legal hold stands.
-        RecordsMoved: Records for this patient arrive all the time; ask again.
-        StillReadable: All is done but step 3; ask again.
-    """
-    if request is not None and (repeat := ledger.repeated(request)) is not None:
-        recorded = repeat
-    else:
-        try:
-            recorded = _erase(
-                ledger, actor, pseudonym=pseudonym, ground=ground, died=died, request=request
-            )
-        except Erased:
-            # A stop between the second step and the third.
-            ledger.store.forget()
-            raise
-    # 3.
-    ledger.store.forget()
-    body = ledger.open_as(recorded, PatientErased)
-    return Erasure(recorded=recorded, records=body.records, backups_expire=body.backups_expire)
-
-
-def erase_again(ledger: Ledger, actor: Actor, *, pseudonym: str, ground: ErasureGround) -> Recorded:
-    """Repeat in a restored log an erasure that the log it replaces had recorded.
-
-    What the law asks was checked then; the restore calls `Store.forget` when it is done.
-
-    Raises:
-        UnknownPerson: This log holds nothing on a patient of that pseudonym.
-        Erased: Nothing any more.
-        OnHold: A legal hold stands.
-    """
-    return _erase(
-        ledger, actor, pseudonym=pseudonym, ground=ground, died=None, request=None, again=True
-    )
-
-
-def _erase(
-    ledger: Ledger,
-    actor: Actor,
-    *,
-    pseudonym: str,
-    ground: ErasureGround,
-    died: date | None,
-    request: Request | None,
-    again: bool = False,
-) -> Recorded:
-    for _ in range(_ATTEMPTS):
-        held = holding(ledger, pseudonym)
-        until = None
-        if not again:
-            _check_death(held, died, now=ledger.now())
-            until = kept_for(
-                held,
-                ground=ground,
-                birth=ledger.people.patient_named(pseudonym).birth_date,
-                died=died,
-                contested=held.contested(_holds(ledger, pseudonym)),
-            )
-        draft = Draft(
-            type=RecordType.PATIENT_ERASED,
-            actor=actor,
-            outcome="erased",
-            body=PatientErased(
-                ground=ground, records=held.ids, backups_expire=_backups_expire(ledger)
-            ),
-            follows=followed_by(ledger, actor, held.informations),
-            subject=pseudonym,
-            act=_Destruction(held, until),
-        )
-        try:
-            return ledger.record(draft, request)
-        except RecordsMoved:
-            # One more record for the patient was under way: it must be named, too.
-            continue
-    raise RecordsMoved("records for this patient arrive all the time: ask again")
-
-
-@dataclass(frozen=True, slots=True)
-class _Destruction:
-    """What an erasure does in its own transaction; checks before it deletes."""
-
-    held: Holding
-    kept_until: date | None
-
-    def __call__(self, connection: Connection, header: Header) -> None:
-        pseudonym = self.held.pseudonym
-        if _sealed_ids(connection, pseudonym) != set(self.held.ids):
-            raise RecordsMoved("more was recorded for the patient in the meantime: ask again")
-        # 1.
-        if self.kept_until is not None and earliest_day(header.time) <= self.kept_until:
-            raise RetentionRuns(
-                f"these records are kept until {self.kept_until} at least "
-                "(CSP R. 1112-7; of the log, six months)"
-            )
-        # 2.
-        connection.execute(delete(BODIES).where(BODIES.c.key_id == pseudonym))
-        Pseudonyms.forget(connection, pseudonym)
-
-
-def kept_for(
-    held: Holding,
-    *,
-    ground: ErasureGround,
-    birth: date,
-    died: date | None = None,
-    contested: timedelta = timedelta(0),
-) -> date | None:
-    """The last day on which the records must be kept; none: not a day longer.
-
-    A court's order is obeyed at once. What was processed unlawfully is no medical record to keep,
-    but still a log (AI Act, articles 19 and 26: six months). All else is kept as CSP R. 1112-7
-    asks.
-    """
-    match ground:
-        case ErasureGround.COURT_ORDER:
-            return None
-        case ErasureGround.UNLAWFUL_PROCESSING:
-            return held.last_visit + LEAST_LOG
-        case ErasureGround.RETENTION_ENDED:
-            return kept_until(
-                last_visit=held.last_visit, birth=birth, death=died, suspended=contested
-            )
-
-
-def _check_death(held: Holding, died: date | None, *, now: int) -> None:
-    """A slip in a day of death would have records erased decades early."""
-    first = earliest_day(min(one.header.time for one in held.records))
-    if died is not None and not first <= died <= latest_day(now):
-        raise ImplausibleDeath(
-            f"the day of death is after {first}, when the patient was informed, and not to come"
-        )
-
-
-def _holds(ledger: Ledger, pseudonym: str) -> list[tuple[Header, HoldPlaced]]:
-    with ledger.store.reading() as connection:
-        holds = of_subject(connection, pseudonym, RecordType.HOLD_PLACED)
-    return [(one.header, ledger.open_as(one, HoldPlaced)) for one in holds]
-
-
-def rotate_master_key(ledger: Ledger, actor: Actor) -> Rotation:
-    """Wrap every key anew under another master key, and blind anew what people are found by.
-
-    1. The new key is at hand durably, beside the old one.
-    2. All that the old one wraps opens: a rotation hides no alteration.
-    3. One transaction records the rotation and wraps. It is the moment that counts: whichever
-       of the two keys opens the vault is the master key, after a stop at any moment.
-    4. The new key takes the old one's place, which is overwritten.
-
-    Other processes notice by themselves. Idempotency keys stay good: see
-    `Pseudonyms.blind_request`. Bodies are not encrypted anew, so whoever held the old master key
-    and a copy of the database keeps what that copy says.
-
-    Raises:
-        RoleRefused: The actor does not operate the house.
-        KeyUnavailable: There is no other key, and none can be made here.
-        CannotOpen: A key or an identity was altered; verify the log, restore it.
-        MasterKeyMoved: Somebody else rotated it in the meantime.
-        LedgerUnavailable: Outcome unknown; nothing is lost, the right key is found.
-    """
-    people = ledger.people
-    for _ in range(_ATTEMPTS):
-        # 1.
-        old = people.master
-        new = people.successor()
-        # 2.
-        keys = people.check_keys()
-
-        def act(
-            connection: Connection,
-            _: Header,
-            *,
-            old: MasterKey = old,
-            new: MasterKey = new,
-            keys: int = keys,
-        ) -> None:
-            if connection.scalar(select(func.count()).select_from(KEYS)) != keys:
-                raise RecordsMoved("somebody was met for the first time in the meantime")
-            people.rotate(connection, old=old, new=new)
-
-        draft = Draft(
-            type=RecordType.KEY_ROTATED,
-            actor=actor,
-            outcome="rotated",
-            body=KeyRotated(old=old.fingerprint, new=new.fingerprint, keys=keys),
-            act=act,
-        )
-        # 3.
-        try:
-            recorded = ledger.record(draft)
-        except RecordsMoved:
-            continue
-        # 4.
-        people.settle()
-        return Rotation(recorded=recorded, fingerprint=new.fingerprint, keys=keys)
-    raise RecordsMoved("people are met for the first time all the time: ask again")
-
-
 def sealed_for(connection: Connection, pseudonym: str) -> tuple[Recorded, ...]:
     """Every record sealed for a patient, in the log's order."""
     statement = (
@@ -614,25 +350,6 @@ def of_subject(connection: Connection, pseudonym: str, kind: RecordType) -> tupl
     )
     every = (decoded(row.position, row.header) for row in connection.execute(statement))
     return tuple(one for one in every if one.header.subject == pseudonym)
-
-
-def _sealed_ids(connection: Connection, pseudonym: str) -> set[str]:
-    statement = (
-        select(RECORDS.c.id)
-        .join(BODIES, BODIES.c.position == RECORDS.c.position)
-        .where(BODIES.c.key_id == pseudonym)
-    )
-    return set(connection.scalars(statement))
-
-
-def _backups_expire(ledger: Ledger) -> date | None:
-    """The last day of the last backup; those of the past are counted, which does no harm."""
-    taken = ledger.stretch((RecordType.BACKUP_TAKEN,))
-    days = [ledger.open_as(one, BackupTaken).expires for one in taken]
-    # A restored log does not know of every backup that its patients are in.
-    opened = ledger.stretch((RecordType.LOG_OPENED,))
-    days += [ledger.open_as(one, LogOpened).copies_expire for one in opened]
-    return max(days, default=None)
 
 
 def _about_dossier(

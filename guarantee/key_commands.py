@@ -11,10 +11,10 @@ import typer
 
 from guarantee.bodies import KeyGround
 from guarantee.commands import DEFAULT_HOME, HomeOption, TokenOption, acting, refusing
-from guarantee.custody import rotate_master_key
 from guarantee.errors import GuaranteeError
 from guarantee.records import RecordType
 from guarantee.remote import Remote
+from guarantee.rotation import rotate_master_key
 from guarantee.signature import (
     PublicKey,
     SignatureRefused,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from guarantee import custody
+from guarantee import custody, erasure
 from guarantee.access import NotEntitled, patient_access
 from guarantee.bodies import ErasureGround, HoldReason, Purpose
 from guarantee.commands import DEFAULT_HOME, HomeOption, TokenOption, acting, refusing
@@ -100,17 +100,17 @@ def erase(
     if not yes:
         typer.confirm("This cannot be undone. Erase?", abort=True, err=True)
     with refusing(), acting(context, home, token) as (ledger, actor):
-        erasure = custody.erase(
+        done = erasure.erase(
             ledger,
             actor,
             pseudonym=pseudonym,
             ground=ground,
             died=died.date() if died is not None else None,
         )
-    bodies = len(erasure.records)
-    typer.echo(f"erased: record {erasure.recorded.id}, {bodies} bodies")
-    if erasure.backups_expire is not None:
-        typer.echo(f"backups may hold them until {erasure.backups_expire}", err=True)
+    bodies = len(done.records)
+    typer.echo(f"erased: record {done.recorded.id}, {bodies} bodies")
+    if done.backups_expire is not None:
+        typer.echo(f"backups may hold them until {done.backups_expire}", err=True)
 
 
 @patient_app.command(epilog="Example: garant patient hold 0f3c… --reason litigation")

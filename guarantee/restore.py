@@ -17,7 +17,7 @@ from typing import Final
 
 from sqlalchemy import update
 
-from guarantee import custody, dossier, versions
+from guarantee import custody, dossier, erasure, versions
 from guarantee.appending import Draft
 from guarantee.backup import Bar, Manifest, no_bar, read_manifest, unpack
 from guarantee.bodies import (
@@ -355,7 +355,7 @@ def _append_again(ledger: Ledger, act: Act, actor: Actor) -> None:
     body = None if header.commitment else BODY_TYPES[header.type].model_validate_json(act.stored)
     match body:
         case PatientErased():
-            custody.erase_again(ledger, actor, pseudonym=patient, ground=body.ground)
+            erasure.erase_again(ledger, actor, pseudonym=patient, ground=body.ground)
         case HoldPlaced():
             put = custody.hold if header.outcome == "placed" else custody.lift
             put(ledger, actor, pseudonym=patient, reason=body.reason)

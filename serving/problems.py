@@ -13,9 +13,9 @@ from starlette.exceptions import HTTPException
 from guarantee.access import NotEntitled, PurposeMissing
 from guarantee.appending import LedgerClosed
 from guarantee.bodies import BodyRefused
-from guarantee.custody import ImplausibleDeath
 from guarantee.dossier import InvalidDecision
 from guarantee.draw import SampleRefused
+from guarantee.erasure import ImplausibleDeath
 from guarantee.errors import GuaranteeError
 from guarantee.logged import BodyMissing, LedgerUnavailable, UnknownRecord
 from guarantee.pseudonyms import (

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
-from guarantee import custody
+from guarantee import custody, erasure
 from guarantee.access import PatientReport, patient_access, read_dossier
 from guarantee.bodies import BreakGlass
 from guarantee.identity import Caller, InvalidIdentity, Role, check_rpps
@@ -71,7 +71,7 @@ def rectify(by: ActingOfficer, pseudonym: Pseudonym, rectification: Rectificatio
 @router.post("/patients/{pseudonym}/erasure", tags=["patients"], status_code=CREATED)
 def erase(by: ActingOfficer, pseudonym: Pseudonym, asked: ErasureAsked) -> ErasureRecorded:
     """Destroy a patient's key, identity and bodies; refused while the law has them kept."""
-    erasure = custody.erase(
+    done = erasure.erase(
         by.ledger,
         by.actor,
         pseudonym=pseudonym,
@@ -80,10 +80,10 @@ def erase(by: ActingOfficer, pseudonym: Pseudonym, asked: ErasureAsked) -> Erasu
         request=by.request,
     )
     return ErasureRecorded(
-        record_id=erasure.recorded.id,
-        index=erasure.recorded.index,
-        records=erasure.records,
-        backups_expire=erasure.backups_expire,
+        record_id=done.recorded.id,
+        index=done.recorded.index,
+        records=done.records,
+        backups_expire=done.backups_expire,
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from guarantee import college, custody, review
+from guarantee import college, custody, erasure, review
 from guarantee import dossier as steps_of
 from guarantee.access import NotEntitled, PurposeMissing, patient_access, read_dossier
 from guarantee.appending import Draft
@@ -230,7 +230,7 @@ def test_an_erased_patient_s_broken_glass_opens_nothing(clinic: Clinic) -> None:
     dossier = clinic.infer(clinic.inform()).id
     stranger = colleague(clinic)
     glass(stranger, dossier)
-    custody.erase(
+    erasure.erase(
         clinic.ledger,
         clinic.actor("the-dpo", Role.DPO),
         pseudonym=clinic.ledger.people.patient(patient()),

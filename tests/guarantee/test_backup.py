@@ -24,7 +24,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from guarantee import custody, dossier, versions
+from guarantee import custody, dossier, erasure, versions
 from guarantee.backup import (
     BackupRefused,
     ErasedMeanwhile,
@@ -655,7 +655,7 @@ def erase(clinic: Clinic, number: int) -> PatientErased:
         == f"27505751{number:05d}"
     }
     officer = clinic.actor("officer", Role.DPO)
-    done = custody.erase(
+    done = erasure.erase(
         clinic.ledger,
         officer,
         pseudonym=pseudonym or "",

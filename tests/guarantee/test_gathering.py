@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from guarantee import custody, dossier
+from guarantee import custody, dossier, erasure
 from guarantee.appending import Draft
 from guarantee.backup import take_backup
 from guarantee.bodies import (
@@ -116,8 +116,8 @@ def test_a_patient_of_two_thousand_informations_objects_and_is_held_and_erased(
         assert len(recorded.header.encode()) <= LONGEST_HEADER
 
 
-def erase(clinic: Clinic, pseudonym: str) -> custody.Erasure:
-    return custody.erase(
+def erase(clinic: Clinic, pseudonym: str) -> erasure.Erasure:
+    return erasure.erase(
         clinic.ledger,
         officer(clinic),
         pseudonym=pseudonym,

@@ -14,7 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import insert, select
 
-from guarantee import college, custody, dossier, review, versions
+from guarantee import college, dossier, erasure, review, versions
 from guarantee.appending import Draft
 from guarantee.bodies import (
     BODY_TYPES,
@@ -144,7 +144,7 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> House:
     last = clinic.inform(9)
     clinic.infer(last)
     whose = ledger.sealed_for(last) or ""
-    custody.erase(
+    erasure.erase(
         ledger,
         clinic.actor("officer", Role.DPO),
         pseudonym=whose,

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import update
 
-from guarantee import custody
+from guarantee import custody, rotation
 from guarantee.appending import Request
 from guarantee.bodies import KeyRotated
 from guarantee.home import Home
@@ -27,8 +27,8 @@ from tests.guarantee.clinic import Clinic, check_ledger, patient
 from tests.guarantee.test_ledger import start, worker
 
 
-def operate(clinic: Clinic) -> custody.Rotation:
-    return custody.rotate_master_key(clinic.ledger, clinic.actor("op", Role.INTEGRATOR))
+def operate(clinic: Clinic) -> rotation.Rotation:
+    return rotation.rotate_master_key(clinic.ledger, clinic.actor("op", Role.INTEGRATOR))
 
 
 def master_in(home: Home) -> bytes:
@@ -68,7 +68,7 @@ def test_a_rotation_changes_the_key_and_nothing_that_it_opens(clinic: Clinic) ->
 def test_a_rotation_is_for_whoever_operates_the_house(clinic: Clinic) -> None:
     before = master_in(clinic.home)
     with pytest.raises(RoleRefused):
-        custody.rotate_master_key(clinic.ledger, clinic.actor("dpo", Role.DPO))
+        rotation.rotate_master_key(clinic.ledger, clinic.actor("dpo", Role.DPO))
     assert master_in(clinic.home) == before
     # The key that was made for it is taken by the next one.
     made = (clinic.home.keys / "master.next").read_bytes()
@@ -160,11 +160,11 @@ def test_a_rotation_killed_at_any_moment_loses_no_key(tmp_path: Path) -> None:
     dossiers = [clinic.whole_dossier(number) for number in range(20)]
     clinic.ledger.close()
     rotating = """
-        from guarantee import custody
+        from guarantee import rotation
         from guarantee.identity import Role
         operator = clinic.actor("op", Role.INTEGRATOR)
         while True:
-            print(custody.rotate_master_key(clinic.ledger, operator).fingerprint, flush=True)
+            print(rotation.rotate_master_key(clinic.ledger, operator).fingerprint, flush=True)
         """
     for attempt in range(12):
         with worker(home, rotating) as process:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from guarantee import college, custody, dossier, opened
+from guarantee import college, dossier, erasure, opened
 from guarantee.abstention import Abstention
 from guarantee.access import patient_access
 from guarantee.bodies import ErasureGround, FirstRead, ReviewLapsed
@@ -109,7 +109,7 @@ def test_what_was_erased_lapses_no_more_and_waits_for_nobody(clinic: Clinic) -> 
     lapsed(clinic)
     third = clinic.infer(clinic.inform(3)).id
     for gone in (first, third):
-        custody.erase(
+        erasure.erase(
             clinic.ledger,
             clinic.actor("officer", Role.DPO),
             pseudonym=clinic.ledger.sealed_for(gone) or "",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from guarantee import college, custody, dossier, review
+from guarantee import college, custody, dossier, erasure, review
 from guarantee.appending import Draft, Request
 from guarantee.bodies import (
     BodyRefused,
@@ -418,7 +418,7 @@ def test_an_erased_case_stays_in_the_frame_and_is_reviewed_by_nobody(clinic: Cli
     erased, kept = (clinic.infer(clinic.inform(number)).id for number in (1, 2))
     pseudonym = clinic.ledger.sealed_for(erased)
     assert pseudonym is not None
-    custody.erase(
+    erasure.erase(
         clinic.ledger,
         clinic.actor("officer", Role.DPO),
         pseudonym=pseudonym,

@@ -1,6 +1,6 @@
 """What the log counts, on either database."""
 
-from guarantee import custody, tally
+from guarantee import erasure, tally
 from guarantee.abstention import Abstention
 from guarantee.bodies import Decision, ErasureGround
 from guarantee.card import Mode
@@ -61,7 +61,7 @@ def test_what_waits_is_undecided_and_of_nobody_who_was_erased(clinic: Clinic) ->
         CARD.name: Waiting(answers=4, overdue=0)
     }
     clinic.decide(asked[0])
-    custody.erase(
+    erasure.erase(
         clinic.ledger,
         clinic.actor("dpo", Role.DPO),
         pseudonym=check_informed(clinic.ledger, told[2], CARD.name, at=now),

@@ -17,7 +17,7 @@ from guarantee.bodies import (
     Recipient,
 )
 from guarantee.card import Card, ChangeProtocol, Kind, Language
-from guarantee.custody import erase
+from guarantee.erasure import erase
 from guarantee.identity import Profession, Role
 from guarantee.leaflet import leaflet
 from guarantee.opened import patient_of

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from guarantee import college, custody, dossier, versions
+from guarantee import college, dossier, erasure, versions
 from guarantee.bodies import (
     Context,
     Decision,
@@ -269,7 +269,7 @@ def somebody(number: int) -> Patient:
 
 def erase(ward: Ward, pseudonym: str) -> None:
     """Have a patient erased."""
-    custody.erase(
+    erasure.erase(
         ward.ledger,
         ward.actor(Role.DPO),
         pseudonym=pseudonym,

@@ -13,7 +13,7 @@ from joserfc.jwk import ECKey
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
-from guarantee import college, custody, dossier, versions
+from guarantee import college, dossier, erasure, versions
 from guarantee.bodies import (
     Context,
     Decision,
@@ -272,7 +272,7 @@ def test_who_was_not_told_refuses_objects_or_was_erased_is_left_out(house: House
         )
     gone = house.ledger.sealed_for(erased)
     assert gone is not None
-    custody.erase(
+    erasure.erase(
         house.ledger,
         house.ledger.people.actor(caller(Role.DPO)),
         pseudonym=gone,
