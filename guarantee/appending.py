@@ -11,6 +11,7 @@ from hashlib import sha256
 from itertools import islice
 from typing import Final
 
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import Connection, Table, bindparam, insert, select, update
 
 from guarantee.bodies import Body
@@ -28,7 +29,7 @@ from guarantee.merkle import leaf_hash
 from guarantee.pen import Pen
 from guarantee.protocol import advance
 from guarantee.pseudonyms import Actor, Pseudonyms
-from guarantee.records import Header, RecordType, new_id
+from guarantee.records import Header, Ids, RecordType
 from guarantee.refusals import Erased, ProtocolError
 from guarantee.repeats import Asked, Blinded, RequestConflict
 from guarantee.state import StoredState, Trial, check_moved
@@ -139,6 +140,7 @@ class Appender:
         self._people = people
         self._pen = pen
         self._clock = clock
+        self._ids = Ids()
         self._edge: tuple[Head, Edge] | None = None
         self._doubted = False
         self._turns: Turns[_Pending] = Turns(self._settle, most=MOST_IN_A_GROUP)
@@ -249,7 +251,10 @@ class Appender:
             requests = [pending.request for pending in group if pending.request]
             asked = Asked(connection, requests, self._people.bind_request)
             # The keys are read where the records are written: none can be erased in between.
-            keys = self._people.keys(connection, {pending.draft.sealed_for for pending in group})
+            patients = {pending.draft.sealed_for for pending in group}
+            keys = {
+                owner: AESGCM(key) for owner, key in self._people.keys(connection, patients).items()
+            }
             # 2.
             for pending in group:
                 trial = Trial(state)
@@ -317,10 +322,12 @@ class Appender:
             raise LedgerUnavailable("the tiles do not lead to the head: verify the log")
         return edge
 
-    def _compose(self, pending: _Pending, keys: Mapping[str | None, bytes]) -> tuple[Header, bytes]:
+    def _compose(
+        self, pending: _Pending, keys: Mapping[str | None, AESGCM]
+    ) -> tuple[Header, bytes]:
         """The header of a draft, and its body as it will be stored."""
         draft, at = pending.draft, self._clock()
-        record_id = new_id(at)
+        record_id = self._ids.new(at)
         if draft.sealed_for is None:
             sealed = in_clear(pending.body)
         elif draft.sealed_for in keys:

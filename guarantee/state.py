@@ -6,6 +6,7 @@ from dataclasses import fields
 from functools import lru_cache
 from typing import Final, get_args
 
+from pydantic_core import to_json
 from sqlalchemy import Connection, bindparam, select, update
 
 from guarantee.errors import GuaranteeError
@@ -144,11 +145,9 @@ def stored_situations(
         yield (kind, row.key), situation
 
 
-_encoded: Final = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode
-
-
 def _facts(situation: Situation) -> str:
-    return _encoded({name: getattr(situation, name) for name in type(situation).__slots__})
+    facts = {name: getattr(situation, name) for name in type(situation).__slots__}
+    return to_json(facts, ensure_ascii=True).decode()
 
 
 def _situation(kind: type[S], facts: str) -> S:

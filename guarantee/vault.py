@@ -62,10 +62,11 @@ def in_clear(body: bytes) -> Sealed:
     return Sealed(stored=body, digest=digest_of(body), commitment=None)
 
 
-def seal(key: bytes, record_id: str, body: bytes) -> Sealed:
-    """Encrypt a body for its own record under a 32-byte key."""
-    plain = os.urandom(NONCE_BYTES) + body
-    stored = encrypt(key, plain, about=record_id)
+def seal(key: AESGCM, record_id: str, body: bytes) -> Sealed:
+    """Encrypt a body for its own record under its patient's key."""
+    random = os.urandom(NONCE_BYTES + _IV_BYTES)
+    plain, iv = random[:NONCE_BYTES] + body, random[NONCE_BYTES:]
+    stored = iv + key.encrypt(iv, plain, record_id.encode())
     commitment = sha256(COMMITMENT_TAG + plain).hexdigest()
     return Sealed(stored=stored, digest=digest_of(stored), commitment=commitment)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import insert, select
 
 from guarantee import college, dossier, erasure, review, versions
@@ -74,7 +75,7 @@ class House:
             return row.with_body(in_clear(body.encode()).stored)
         key = patient_key(self.home, row.key_id)
         opened = unseal(key, header.id, row.stored, header.commitment)
-        sealed = seal(key, header.id, change(kind.model_validate_json(opened)).encode())
+        sealed = seal(AESGCM(key), header.id, change(kind.model_validate_json(opened)).encode())
         return row.with_body(sealed.stored, sealed.commitment)
 
 

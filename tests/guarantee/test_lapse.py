@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from guarantee import college, dossier, erasure, opened
 from guarantee.abstention import Abstention
@@ -180,7 +181,7 @@ def test_a_lapse_that_its_own_time_puts_before_the_cards_hours_is_found(tmp_path
 def test_a_lapse_after_other_hours_than_the_cards_is_found(tmp_path: Path) -> None:
     def other(home: Home, row: Row) -> Row:
         key = patient_key(home, row.key_id or "")
-        sealed = seal(key, row.header.id, ReviewLapsed(lapse_hours=1).encode())
+        sealed = seal(AESGCM(key), row.header.id, ReviewLapsed(lapse_hours=1).encode())
         return row.with_body(sealed.stored, sealed.commitment)
 
     said = _rewritten(tmp_path / "home", other)

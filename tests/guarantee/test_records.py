@@ -2,6 +2,7 @@
 
 import json
 import math
+from uuid import RFC_4122, UUID
 
 import pytest
 import rfc8785
@@ -14,6 +15,7 @@ from guarantee.protocol import advance
 from guarantee.records import (
     HEADER_FIELDS,
     Header,
+    Ids,
     MalformedRecord,
     RecordType,
     new_id,
@@ -99,6 +101,18 @@ def test_a_missing_value_stays_missing() -> None:
         unpack_floats("AAA=")
     with pytest.raises(MalformedRecord):
         unpack_floats("?")
+
+
+def test_ids_of_one_millisecond_follow_each_other_and_none_comes_twice() -> None:
+    ids = Ids()
+    times = [5] * 1000 + [4, 4, 6]
+    made = [ids.new(time) for time in times]
+    assert made[:1000] == sorted(set(made[:1000]))
+    assert made[1000] < made[1001] < made[0] < made[1002]
+    for time, one in zip(times, made, strict=True):
+        parsed = UUID(one)
+        assert (parsed.version, parsed.variant) == (7, RFC_4122)
+        assert parsed.int >> 80 == time
 
 
 @given(
