@@ -17,7 +17,7 @@ from typing import Final
 
 from sqlalchemy import update
 
-from guarantee import custody, dossier, erasure, versions
+from guarantee import custody, erasure, informing, versions
 from guarantee.appending import Draft
 from guarantee.backup import Bar, Manifest, no_bar, read_manifest, unpack
 from guarantee.bodies import (
@@ -364,7 +364,7 @@ def _append_again(ledger: Ledger, act: Act, actor: Actor) -> None:
         case _:
             key = ledger.people.key(patient)
             objection = unseal(key, header.id, act.stored, header.commitment or "")
-            dossier.object_to_use(
+            informing.object_to_use(
                 ledger,
                 actor,
                 information_id=custody.holding(ledger, patient).informations[0],

@@ -8,7 +8,8 @@ from sqlalchemy import Connection
 
 from guarantee.appending import Draft, Request
 from guarantee.bodies import InferenceMade, WhatIfMade
-from guarantee.dossier import check_informed, check_none_withheld
+from guarantee.dossier import check_none_withheld
+from guarantee.informing import check_informed
 from guarantee.ledger import Ledger
 from guarantee.logged import Recorded
 from guarantee.opened import DossierView

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 import xgboost
 
-from guarantee import dossier, versions
+from guarantee import dossier, informing, versions
 from guarantee.appending import Request
 from guarantee.bodies import Answer, InferenceMade
 from guarantee.card import Mode
@@ -58,7 +58,7 @@ def ask(
     """
     # 1.
     registered = versions.standing(ledger, name).check_serving()
-    patient = dossier.check_informed(ledger, question.information_id, name, at=now_ms())
+    patient = informing.check_informed(ledger, question.information_id, name, at=now_ms())
     # 2.
     version = loaded.get(registered)
     profile = version.contract.vector(question.features)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter
 
-from guarantee import dossier
+from guarantee import informing
 from guarantee.appending import Request
 from guarantee.bodies import PatientObjected
 from guarantee.identity import Role
@@ -45,7 +45,7 @@ def _inform(
     if until is not None and until <= datetime.now(UTC):
         raise UnacceptedField("valid_until", "is past; send a later time, or leave it out")
     if information.deferred is not None:
-        return dossier.defer_information(
+        return informing.defer_information(
             ledger,
             actor,
             patient=information.patient,
@@ -55,7 +55,7 @@ def _inform(
         ).recorded
     if information.recipient is None:
         raise UnacceptedField("recipient", "is missing; say who was told")
-    return dossier.inform(
+    return informing.inform(
         ledger,
         actor,
         patient=information.patient,
@@ -79,7 +79,7 @@ def object_to_use(
     """
 
     def record(ledger: Ledger, actor: Actor, /, *, request: Request | None) -> Recorded:
-        return dossier.object_to_use(
+        return informing.object_to_use(
             ledger,
             actor,
             information_id=objection.information_id,

@@ -11,7 +11,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
-from guarantee import college, dossier, versions
+from guarantee import college, dossier, informing, versions
 from guarantee.abstention import ABSTAINED, Abstention
 from guarantee.appending import Request
 from guarantee.bodies import (
@@ -136,7 +136,7 @@ class Clinic:
         )
 
     def inform(self, number: int = 1, valid_until: int | None = None) -> str:
-        informed = dossier.inform(
+        informed = informing.inform(
             self.ledger,
             self.clinician,
             patient=patient(number),
@@ -154,7 +154,7 @@ class Clinic:
         abstention: Abstention | None = None,
         request: Request | None = None,
     ) -> Recorded:
-        pseudonym = dossier.check_informed(self.ledger, information, CARD.name, at=0)
+        pseudonym = informing.check_informed(self.ledger, information, CARD.name, at=0)
         return dossier.record_inference(
             self.ledger,
             self.clinician,

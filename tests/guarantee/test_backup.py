@@ -24,7 +24,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from guarantee import custody, dossier, erasure, versions
+from guarantee import custody, erasure, informing, versions
 from guarantee.backup import (
     BackupRefused,
     ErasedMeanwhile,
@@ -708,7 +708,7 @@ def test_holds_objections_and_suspensions_since_the_backup_stand_after_it(
     officer = clinic.actor("officer", Role.DPO)
     pseudonym = clinic.ledger.sealed_for(held) or ""
     custody.hold(clinic.ledger, officer, pseudonym=pseudonym, reason=HoldReason.LITIGATION)
-    dossier.object_to_use(
+    informing.object_to_use(
         clinic.ledger,
         clinic.clinician,
         information_id=information,
@@ -844,7 +844,7 @@ def taken_of_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     officer = clinic.actor("officer", Role.DPO)
     held = clinic.ledger.sealed_for(informations[1]) or ""
     custody.hold(clinic.ledger, officer, pseudonym=held, reason=HoldReason.LITIGATION)
-    dossier.object_to_use(
+    informing.object_to_use(
         clinic.ledger,
         clinic.clinician,
         information_id=informations[2],

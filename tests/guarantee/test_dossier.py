@@ -1,7 +1,5 @@
 """The clinical thread: what may follow what, and what is refused with the step that is missing."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import pytest
 
 from guarantee import college, dossier, opened, versions
@@ -12,9 +10,6 @@ from guarantee.bodies import (
     Decision,
     DecisionSigned,
     FirstRead,
-    InformationDeferred,
-    PatientObjected,
-    Recipient,
 )
 from guarantee.card import Mode
 from guarantee.identity import Profession, Role
@@ -26,26 +21,19 @@ from guarantee.refusals import (
     NotAMember,
     NotApproved,
     NothingToAccept,
-    NotInformed,
     NotServing,
-    Objected,
     RoleRefused,
     StepMissing,
     Suspended,
     UnknownDossier,
-    UnknownInformation,
     UnknownModel,
 )
 from guarantee.repeats import RequestConflict
 from guarantee.signature import SignatureRefused
-from guarantee.situations import Gate, Information, Step
+from guarantee.situations import Step
 from tests.guarantee.clinic import CARD, Clinic, patient
 
 NOBODY = "00000000-0000-7000-8000-000000000000"
-
-
-def objection() -> PatientObjected:
-    return PatientObjected(recipient=Recipient.PATIENT)
 
 
 def test_a_dossier_holds_every_step_in_its_order(clinic: Clinic) -> None:
@@ -85,43 +73,6 @@ def test_steps_out_of_order_name_the_step_that_is_missing(clinic: Clinic) -> Non
     for again in (clinic.decide, clinic.tell, clinic.confirm):
         with pytest.raises(AlreadyDone):
             again(inference)
-
-
-def test_a_patient_who_was_not_informed_gets_no_answer(clinic: Clinic) -> None:
-    with pytest.raises(NotInformed, match="PatientInformed"):
-        clinic.infer(NOBODY)
-
-
-def test_information_that_has_expired_opens_nothing(clinic: Clinic) -> None:
-    with pytest.raises(NotInformed, match="expired"):
-        clinic.infer(clinic.inform(valid_until=1))
-
-
-def test_an_objection_ends_every_information_of_the_patient(clinic: Clinic) -> None:
-    first, second, other = clinic.inform(1), clinic.inform(1), clinic.inform(2)
-    dossier.object_to_use(
-        clinic.ledger, clinic.clinician, information_id=second, objection=objection()
-    )
-    for information in (first, second):
-        with pytest.raises(Objected):
-            clinic.infer(information)
-    clinic.infer(other)
-    clinic.infer(clinic.inform(1))
-    with pytest.raises(UnknownInformation):
-        dossier.object_to_use(
-            clinic.ledger, clinic.clinician, information_id=NOBODY, objection=objection()
-        )
-
-
-def test_an_emergency_opens_the_gate_on_record(clinic: Clinic) -> None:
-    deferred = dossier.defer_information(
-        clinic.ledger,
-        clinic.clinician,
-        patient=patient(),
-        models=[CARD.name],
-        deferral=InformationDeferred(ground="urgency", statement="Unconscious on arrival."),
-    )
-    clinic.infer(deferred.recorded.id)
 
 
 def test_a_withheld_answer_stays_closed_until_the_first_read(clinic: Clinic) -> None:
@@ -170,24 +121,6 @@ def test_no_second_answer_tells_the_first_one_that_is_withheld(clinic: Clinic) -
         assert not opened.open_dossier(clinic.ledger, read_now).withheld
         clinic.decide(read_now)
     assert opened.open_dossier(clinic.ledger, third).withheld
-
-
-def test_an_objection_ends_what_was_informed_while_it_was_written(clinic: Clinic) -> None:
-    informations = [clinic.inform(1)]
-    with ThreadPoolExecutor(2) as pool:
-        informing = [pool.submit(clinic.inform, 1) for _ in range(30)]
-        objected = dossier.object_to_use(
-            clinic.ledger,
-            clinic.clinician,
-            information_id=informations[0],
-            objection=objection(),
-        )
-        informations += [future.result() for future in informing]
-    for information in informations:
-        situation = clinic.ledger.get(Information, information)
-        assert situation is not None
-        before = clinic.ledger.find(information).index < objected.recorded.index
-        assert (situation.step is Gate.OBJECTED) == before
 
 
 def test_a_decision_whose_attestation_was_not_valid_then_is_refused(clinic: Clinic) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from guarantee import custody, dossier, erasure
+from guarantee import custody, erasure, informing
 from guarantee.appending import Draft
 from guarantee.backup import take_backup
 from guarantee.bodies import (
@@ -60,7 +60,7 @@ def officer(clinic: Clinic) -> Actor:
 
 
 def object_to_use(clinic: Clinic, information: str) -> Recorded:
-    return dossier.object_to_use(
+    return informing.object_to_use(
         clinic.ledger,
         clinic.clinician,
         information_id=information,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from guarantee import college, custody, dossier, erasure, review
+from guarantee import college, custody, dossier, erasure, informing, review
 from guarantee.appending import Draft, Request
 from guarantee.bodies import (
     BodyRefused,
@@ -398,7 +398,7 @@ def test_the_college_and_the_verifier_say_at_the_same_moment_that_a_draw_is_over
 
 
 def test_a_deferred_information_stays_open_until_the_patient_is_informed(clinic: Clinic) -> None:
-    deferred = dossier.defer_information(
+    deferred = informing.defer_information(
         clinic.ledger,
         clinic.clinician,
         patient=patient(5),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from guarantee import dossier, opened, versions
+from guarantee import informing, opened, versions
 from guarantee.appending import Draft
 from guarantee.bodies import InferenceMade, PatientObjected, Recipient, WhatIfMade
 from guarantee.card import Mode
@@ -82,7 +82,7 @@ def test_a_withheld_answer_is_not_simulated(clinic: Clinic) -> None:
 def test_an_objection_ends_it(clinic: Clinic) -> None:
     information = clinic.inform()
     inference = clinic.infer(information).id
-    dossier.object_to_use(
+    informing.object_to_use(
         clinic.ledger,
         clinic.clinician,
         information_id=information,

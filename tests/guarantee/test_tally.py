@@ -4,8 +4,8 @@ from guarantee import erasure, tally
 from guarantee.abstention import Abstention
 from guarantee.bodies import Decision, ErasureGround
 from guarantee.card import Mode
-from guarantee.dossier import check_informed
 from guarantee.identity import Role
+from guarantee.informing import check_informed
 from guarantee.kept import keep_checkpoint
 from guarantee.ledger import Ledger
 from guarantee.records import RecordType

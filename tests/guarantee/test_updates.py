@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from guarantee import college, dossier, versions
+from guarantee import college, dossier, informing, versions
 from guarantee.appending import Draft
 from guarantee.bodies import (
     Difference,
@@ -233,7 +233,7 @@ def test_only_outcomes_of_patients_who_knew_and_did_not_refuse_are_learned_from(
         _confirmed(clinic, number, reuse=number != 2) for number in range(1, 6)
     )
     for information, reuse_only in ((refusing, True), (objecting, False)):
-        dossier.object_to_use(
+        informing.object_to_use(
             clinic.ledger,
             clinic.clinician,
             information_id=information,
@@ -257,7 +257,7 @@ def test_who_refused_the_reuse_alone_is_still_answered_and_may_be_told_anew(
     clinic: Clinic,
 ) -> None:
     information = _confirmed(clinic, 1, reuse=True)
-    dossier.object_to_use(
+    informing.object_to_use(
         clinic.ledger,
         clinic.clinician,
         information_id=information,
@@ -279,7 +279,7 @@ def test_a_patient_counts_once_with_the_outcome_confirmed_last(clinic: Clinic) -
 
 def _confirmed(clinic: Clinic, number: int, *, reuse: bool, label: str = "LUNG") -> str:
     """One patient's way from information, whose id this is, to a confirmed outcome."""
-    information = dossier.inform(
+    information = informing.inform(
         clinic.ledger,
         clinic.clinician,
         patient=patient(number),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from guarantee import college, dossier, erasure, versions
+from guarantee import college, dossier, erasure, informing, versions
 from guarantee.bodies import (
     Context,
     Decision,
@@ -95,11 +95,11 @@ class Ward:
     ledger: Ledger
     served: ServedModel
     actors: dict[Role, Actor]
-    information: dossier.Informed
+    information: informing.Informed
     indices: list[int] = field(default_factory=list)
-    others: list[dossier.Informed] = field(default_factory=list)
+    others: list[informing.Informed] = field(default_factory=list)
 
-    def informed(self, place: int) -> dossier.Informed:
+    def informed(self, place: int) -> informing.Informed:
         """The information of that patient, from 0; whoever is new is informed first."""
         while len(self.others) < place:
             self.others.append(inform(self.ledger, self.actors, len(self.others) + 1))
@@ -240,9 +240,9 @@ def ward(tmp_path: Path, policy: MonitoringPolicy) -> Iterator[Ward]:
         yield Ward(home=home, ledger=ledger, served=served, actors=actors, information=information)
 
 
-def inform(ledger: Ledger, actors: dict[Role, Actor], number: int) -> dossier.Informed:
+def inform(ledger: Ledger, actors: dict[Role, Actor], number: int) -> informing.Informed:
     """Tell a patient that the model will be used."""
-    return dossier.inform(
+    return informing.inform(
         ledger,
         actors[Role.CLINICIAN],
         patient=somebody(number),

@@ -13,7 +13,7 @@ from joserfc.jwk import ECKey
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
-from guarantee import college, dossier, erasure, versions
+from guarantee import college, dossier, erasure, informing, versions
 from guarantee.bodies import (
     Context,
     Decision,
@@ -108,7 +108,7 @@ class House:
         serving = versions.standing(self.ledger, NAME).check_serving()
         served = shelf.load(self.home, name=NAME, version=serving.version, digest=serving.digest)
         for label, row in zip(labels, cases(labels, seed), strict=True):
-            informed = dossier.inform(
+            informed = informing.inform(
                 self.ledger,
                 self.clinician,
                 patient=somebody(len(self.informations)),
@@ -264,7 +264,7 @@ def test_who_was_not_told_refuses_objects_or_was_erased_is_left_out(house: House
     house.go_through(_KNOWN, seed=2, reuse=False)
     refusing, objecting, erased = house.informations[:3]
     for information, reuse_only in ((refusing, True), (objecting, False)):
-        dossier.object_to_use(
+        informing.object_to_use(
             house.ledger,
             house.clinician,
             information_id=information,
