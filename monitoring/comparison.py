@@ -1,7 +1,8 @@
 """One column of two samples under one of Evidently's tests, and Evidently's run over many."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -47,7 +48,8 @@ class Numbers:
 
     def chance(self) -> float:
         """The p-value that Evidently will find."""
-        return float(ks_2samp(self.expected, self.met).pvalue)
+        with _whatever_scipy_takes():
+            return float(ks_2samp(self.expected, self.met).pvalue)
 
     def series(self) -> "tuple[Series[Any], Series[Any]]":
         """Reference and window as Evidently gets them: no row is a case, no edge a value.
@@ -180,15 +182,24 @@ def _run(comparisons: Sequence[Comparison]) -> "Snapshot":
         categorical_columns=[_shown(one.name) for one in comparisons if isinstance(one, Words)],
     )
     expected, met = _frames(comparisons)
-    snapshot = report.run(
-        Dataset.from_pandas(met, data_definition=columns),
-        Dataset.from_pandas(expected, data_definition=columns),
-    )
+    with _whatever_scipy_takes():
+        snapshot = report.run(
+            Dataset.from_pandas(met, data_definition=columns),
+            Dataset.from_pandas(expected, data_definition=columns),
+        )
     for result in snapshot.metric_results.values():
         for widget in result.get_widgets():
             # The other tab plots means along the rows: of few rows, each is one case's value.
             widget.tabs = [tab for tab in widget.tabs if tab.title == _TAB]
     return snapshot
+
+
+@contextmanager
+def _whatever_scipy_takes() -> Iterator[None]:
+    """Where SciPy's exact p-value is out of reach it takes the asymptotic one, and warns."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "ks_2samp: Exact calculation", RuntimeWarning)
+        yield
 
 
 def _frames(comparisons: Sequence[Comparison]) -> "tuple[DataFrame, DataFrame]":
