@@ -1,14 +1,36 @@
 """Where a case comes from: sent by the client, vaulted, read by monitoring alone."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import httpx
 import pytest
 
 from guarantee import seen
 from guarantee.bodies import Context
+from guarantee.card import MonitoringPolicy
+from guarantee.home import Home
+from guarantee.identity import Role
 from guarantee.ledger import Ledger
-from tests.serving.conftest import FEATURES, MODEL, Service, informed
+from tests.models.conftest import card_of
+from tests.serving.conftest import (
+    FEATURES,
+    GARANT_SERVE,
+    LABELS,
+    MODEL,
+    ROOT,
+    Service,
+    approved,
+    establish,
+    informed,
+    promote,
+    start,
+    stop,
+    token,
+)
 
 HOSPITAL = "QZ-7714"
 
@@ -55,3 +77,42 @@ def test_a_context_is_a_few_short_words(clinician: httpx.Client, context: dict[s
     assert given.status_code == 422, given.text
     assert given.headers["content-type"] == "application/problem+json"
     assert "Ariane" not in given.text
+
+
+@pytest.mark.slow
+def test_a_new_machine_that_clients_tell_of_is_drift_to_a_run(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    establish(home, tmp_path)
+    name = "three-on-machines"
+    policy = MonitoringPolicy(least_cases=20, window_cases=20)
+    approved(home, tmp_path, card_of(LABELS, name).model_copy(update={"monitoring": policy}))
+    promote(home, name)
+    service = start(home, tmp_path / "service.log", *GARANT_SERVE, "--workers", "1")
+    try:
+        with service.client(Role.CLINICIAN) as clinician:
+            for number in range(40):
+                machine = "sequencer 1" if number < 20 else "sequencer 2"
+                asked = {
+                    "information_id": informed(clinician, name),
+                    "features": FEATURES,
+                    "context": {"machine": machine, "sex": "F"},
+                }
+                given = clinician.post(f"/v1/models/{name}/inferences", json=asked)
+                assert given.status_code == 201, given.text
+        run = subprocess.run(
+            [sys.executable, "-m", "garant", "monitor", "run", name],
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "GARANT_HOME": str(home.path),
+                "GARANT_TOKEN": token(service.issuer, Role.MONITOR),
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        stop(service)
+    assert run.returncode == 0, run.stderr
+    assert "mix: machine: total_variation" in run.stdout
+    assert "mix: sex" not in run.stdout
