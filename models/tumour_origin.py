@@ -255,9 +255,9 @@ def mirna_card() -> Card:
             "modèles linéaires ; trois des cinq ont appris aussi de tumeurs mêlées de tissu sain "
             "(598 prélèvements) ou lymphoïde, jusqu’à deux cinquièmes, faute de métastases. Pour "
             "les autres, moyenne de trois modèles dont deux ont appris de soixante laboratoires "
-            "fictifs par copie. Essayés et laissés : logarithmes réduits, logarithmes centrés, "
-            "rangs seuls, effets d’hôpital ôtés ou ajoutés, charnières par mesure, arbres sur le "
-            "reste d’un modèle linéaire, arbres plus nombreux, tumeurs mêlées entre elles.",
+            "fictifs par copie. Choisi, par « garant models compare tumour-origin », entre "
+            "logarithmes, log-rapports, rangs et échelle de TCGA, modèles linéaires et arbres, "
+            "instruits ou non de laboratoires fictifs, seuls ou réunis.",
             en="TCGA, as of 1 November 2015: 680 microRNA stem-loops that two releases of miRBase "
             "share. Colon and rectum, one molecular entity, are merged. Each profile is read by "
             "its ranks, put on TCGA's scale: reads per million, their logarithm and raw counts get "
@@ -265,10 +265,9 @@ def mirna_card() -> Card:
             "trees (XGBoost) and three linear ones; three of the five learned also from tumours "
             "mixed with normal tissue (598 samples) or lymphoid tumours, up to two fifths, for "
             "want of metastases. For the others, the mean of three models of which two learned "
-            "from sixty made-up laboratories a copy. Tried and left: standardised logarithms, "
-            "centred logarithms, ranks alone, effects of hospitals taken out or added, hinges by "
-            "feature, trees on what a linear model leaves, more trees, tumours mixed with each "
-            "other.",
+            "from sixty made-up laboratories a copy. Chosen, by “garant models compare "
+            "tumour-origin”, among logarithms, log-ratios, ranks and TCGA's scale, linear models "
+            "and trees, taught by made-up laboratories or not, alone or together.",
         ),
         limits=Text(
             fr="Un vrai laboratoire peut différer davantage que ceux qui sont inventés, et le "
