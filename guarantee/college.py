@@ -11,7 +11,7 @@ from guarantee.ledger import Ledger, now_ms
 from guarantee.logged import Recorded
 from guarantee.opened import waiting
 from guarantee.pseudonyms import Actor
-from guarantee.records import RecordType
+from guarantee.records import RecordType, made_at
 from guarantee.refusals import AlreadyDone, NotAMember, ProtocolError, UnknownModel
 from guarantee.review import Disagreement, DrawStanding, disagreement, draws
 from guarantee.signing_keys import signed, vote_payload
@@ -257,7 +257,7 @@ def status(ledger: Ledger, *, at: int | None = None) -> CollegeStatus:
             Deferral(
                 information=key,
                 models=information.models,
-                since=ledger.find(key).header.time,
+                since=made_at(key),
             )
             for key, information in ledger.situations(Information, [Gate.DEFERRED])
         ),

@@ -236,6 +236,11 @@ def _uuid(time: int, random: int) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
+def made_at(record_id: str) -> int:
+    """The time with which a record's id begins: its header's, in milliseconds since 1970, UTC."""
+    return int(record_id[:8] + record_id[9:13], 16)
+
+
 def pack_floats(values: Iterable[float]) -> str:
     """Base64 of little-endian float32: no decimal rounding, a third of JSON's size."""
     packed = array("f", values)

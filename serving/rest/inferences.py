@@ -10,6 +10,7 @@ from guarantee.access import read_dossier
 from guarantee.bodies import Corrected, FirstRead, OutcomeConfirmed, PatientTold
 from guarantee.identity import Caller, Role
 from guarantee.opened import waiting
+from guarantee.records import made_at
 from guarantee.situations import Step
 from serving import inference, shown, what_if
 from serving.messages.inferences import (
@@ -177,7 +178,7 @@ def show_worklist(house: TheHouse) -> list[Waiting]:
             version=one.model_version,
             next="first-read" if one.step is Step.WITHHELD else "decision",
             lapsed=one.lapsed,
-            asked=shown.instant(house.ledger.find(key).header.time),
+            asked=shown.instant(made_at(key)),
         )
         for key, one in waiting(house.ledger)
     ]

@@ -18,6 +18,7 @@ from guarantee.records import (
     Ids,
     MalformedRecord,
     RecordType,
+    made_at,
     new_id,
     pack_floats,
     unpack_floats,
@@ -86,6 +87,7 @@ def test_ids_are_version_7_and_carry_their_time() -> None:
     assert int(made.replace("-", "")[:12], 16) == 1_700_000_000_000
     assert made[14] == "7"
     assert made[19] in "89ab"
+    assert made_at(made) == 1_700_000_000_000
     assert len({new_id(1) for _ in range(1000)}) == 1000
 
 

@@ -198,10 +198,15 @@ def test_cards_and_leaflets_are_for_anyone_with_a_token(service: Service) -> Non
         problem(integrator.get("/v1/models/nobody/leaflet"), 404)
 
 
-def test_the_worklist_holds_what_waits_and_shows_no_answer(clinician: httpx.Client) -> None:
+def test_the_worklist_holds_what_waits_and_shows_no_answer(
+    service: Service, clinician: httpx.Client
+) -> None:
     inference = asked(clinician)["inference_id"]
     waiting = {one["inference_id"]: one for one in clinician.get("/v1/worklist").json()}
     assert waiting[inference]["next"] == "decision"
+    with Ledger.open(service.home) as ledger:
+        made = datetime.fromtimestamp(ledger.find(inference).header.time / 1000, UTC)
+    assert datetime.fromisoformat(waiting[inference]["asked"]) == made
     assert "prediction" not in waiting[inference]
     clinician.post(f"/v1/inferences/{inference}/decision", json={"decision": "accepted"})
     waiting = {one["inference_id"]: one for one in clinician.get("/v1/worklist").json()}
