@@ -36,7 +36,7 @@ def _window(groups: tuple[str, ...]) -> Cases:
 def test_a_version_against_itself_gains_loses_flips_and_moves_nothing(before: Bundle) -> None:
     found = compare(before, before, _window(("A",) * 30))
     assert (found.gained, found.lost, found.difference.flipped) == (0, 0, 0)
-    assert found.moved == 0
+    assert (found.moved, found.flips, found.weights) == (0, (), ())
     assert found.difference.right_before == found.difference.right_after > 25
 
 
@@ -46,6 +46,11 @@ def test_losses_and_flips_are_counted_case_by_case(before: Bundle, astray: Bundl
     assert found.lost >= 16
     assert difference.flipped >= found.lost + found.gained
     assert difference.right_after - difference.right_before == found.gained - found.lost
+    assert sum(flip.cases for flip in found.flips) == difference.flipped
+    assert sum(flip.lost for flip in found.flips) == found.lost
+    swapped = {(flip.before, flip.after) for flip in found.flips[:2]}
+    assert swapped == {("lung", "ovary"), ("ovary", "lung")}
+    assert any("from lung to ovary" in line for line in told(found))
     assert found.before is not None
     assert found.after is not None
     assert found.after.high < found.before.low
@@ -74,3 +79,7 @@ def test_explanations_that_rest_on_another_feature_have_moved(before: Bundle) ->
     found = compare(before, other, _window(("A",) * 30))
     assert found.moved is not None
     assert found.moved > 0.5
+    # One gene says which origin it is; of the turned model, the one at the other end.
+    genes = {weight.feature: weight.after - weight.before for weight in found.weights}
+    assert max(genes[f"gene {place}"] for place in (0, 1, 2)) < 0
+    assert min(genes[f"gene {place}"] for place in (9, 10, 11)) > 0
