@@ -5,6 +5,7 @@ read, and a later decision is still possible. A simulation waits for no decision
 """
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 from sqlalchemy import Connection
@@ -23,6 +24,8 @@ from guarantee.situations import Dossier, Model
 from guarantee.versions import registered_version
 
 _HOUR_MS: Final = 3_600_000
+_AT_ONCE: Final = 100
+"""Records of one transaction: answers wait for it, and a lapse can."""
 
 
 def time_is_up(inference: str, card: Card, *, at: int) -> bool:
@@ -50,15 +53,16 @@ def record_lapses(ledger: Ledger, actor: Actor, *, model: str | None = None) -> 
     """
     if model is not None and ledger.get(Model, model) is None:
         raise UnknownModel("no model of that name is registered")
-    recorded = []
-    for outcome in ledger.record_all(_due(ledger, actor, model)):
-        match outcome:
-            case Recorded():
-                recorded.append(outcome)
-            case AlreadyDone() | Erased() | StepMissing():
-                continue  # Decided, lapsed or erased meanwhile; or the clock went back.
-            case ProtocolError():
-                raise outcome
+    due, recorded = _due(ledger, actor, model), []
+    while some := list(islice(due, _AT_ONCE)):
+        for outcome in ledger.record_all(some):
+            match outcome:
+                case Recorded():
+                    recorded.append(outcome)
+                case AlreadyDone() | Erased() | StepMissing():
+                    continue  # Decided, lapsed or erased meanwhile; or the clock went back.
+                case ProtocolError():
+                    raise outcome
     return recorded
 
 
