@@ -152,6 +152,16 @@ _TABLE: Final[dict[type[Exception], tuple[HTTPStatus, str]]] = {
     LedgerClosed: (HTTPStatus.SERVICE_UNAVAILABLE, "The service is stopping"),
     StoreUnavailable: (HTTPStatus.SERVICE_UNAVAILABLE, "The ledger cannot be read"),
 }
+# The one field that each can be about.
+_FIELD: Final[dict[type[Exception], str]] = {
+    IdentityMismatch: "patient",
+    IdentityTaken: "patient",
+    ImplausibleDeath: "died",
+    NoKnownFeature: "features",
+    PurposeMissing: "purpose",
+    RequestConflict: "Idempotency-Key",
+    UnknownInformation: "information_id",
+}
 # Their own words would name files of this machine; the caller cannot act on those.
 _REMEDY: Final[dict[type[Exception], str]] = {
     NotOnTheShelf: "the version is not laid out in this home; promote it again",
@@ -237,12 +247,8 @@ async def _refused(_: Request, error: Exception) -> JSONResponse:
         fields = [FieldProblem(field=error.field, detail=error.problem)]
     elif isinstance(error, InvalidDecision):
         fields = [FieldProblem(field=error.field, detail=str(error).partition(": ")[2])]
-    elif isinstance(error, ImplausibleDeath):
-        fields = [FieldProblem(field="died", detail=str(error))]
-    elif isinstance(error, PurposeMissing):
-        fields = [FieldProblem(field="purpose", detail=str(error))]
-    elif isinstance(error, NoKnownFeature):
-        fields = [FieldProblem(field="features", detail=str(error))]
+    elif named := [_FIELD[one] for one in type(error).__mro__ if one in _FIELD]:
+        fields = [FieldProblem(field=named[0], detail=str(error))]
     detail = next((words for kind, words in _REMEDY.items() if isinstance(error, kind)), str(error))
     payload = error.payload if isinstance(error, SignatureNeeded) else None
     kind_word = _slug(type(error))

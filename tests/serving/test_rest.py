@@ -788,6 +788,24 @@ def test_what_nobody_registered_is_refused_without_being_repeated(
         assert "dupont" not in given.text.lower()
 
 
+def test_what_only_the_log_can_refuse_is_named_by_its_field_too(clinician: httpx.Client) -> None:
+    key = {"Idempotency-Key": "of two bodies"}
+    who = a_patient()
+    told = {"patient": who, "recipient": "patient", "models": [MODEL]}
+    clinician.post("/v1/patients/information", json=told, headers=key)
+    other = {**told, "patient": {**who, "birth_name": "AUTREMENT"}}
+    objection = {"information_id": NOBODY, "recipient": "patient"}
+    for path, body, headers, status, field in (
+        ("information", other, key, 422, "Idempotency-Key"),
+        ("information", other, {}, 409, "patient"),
+        ("objection", objection, {}, 404, "information_id"),
+    ):
+        given = clinician.post(f"/v1/patients/{path}", json=body, headers=headers)
+        found = problem(given, status)
+        assert [one["field"] for one in found["errors"]] == [field]
+        assert "AUTREMENT" not in given.text
+
+
 def test_answers_are_kept_by_nobody_on_the_way(service: Service, clinician: httpx.Client) -> None:
     path = f"/v1/inferences/{asked(clinician)['inference_id']}"
     for call in (path, f"{path}/explanation", f"{path}/explanation.svg", "/v1/worklist", "/docs"):
