@@ -5,6 +5,7 @@ Inside the change protocol that the college approved it answers at once; beyond 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from guarantee.bodies import Learned, ModelRegistered
 from guarantee.card import Card, ChangeProtocol
@@ -31,6 +32,7 @@ from models.cohorts import Cohort
 from models.learning import Origin, TrainingSet
 from models.promotion import promote_version, propose_version, record_registration
 from models.training import Progress, Training
+from monitoring import evolution_page
 from monitoring.errors import MonitoringError
 from monitoring.evolution import Cases, Evolution, Version, compare
 from monitoring.window import KINDS
@@ -59,6 +61,7 @@ class Updated:
         unknown: Confirmed outcomes of labels that the card has not, or not yet.
         reasons: Which bounds it does not keep: it waits for the college; none: it answers.
         locked, window: The comparison; none where this very update was made before.
+        page: The same for the college's eyes.
     """
 
     version: str
@@ -68,6 +71,7 @@ class Updated:
     reasons: tuple[str, ...] = ()
     locked: Evolution | None = None
     window: Evolution | None = None
+    page: Path | None = None
 
 
 def update(
@@ -143,7 +147,20 @@ def update(
         reasons=reasons,
         locked=None if attempt is None else attempt.locked,
         window=None if attempt is None else attempt.window,
+        page=None if attempt is None else _page(home, made, attempt, reasons),
     )
+
+
+def _page(
+    home: Home, made: RegisteredVersion, attempt: "Attempt", reasons: tuple[str, ...]
+) -> Path:
+    return evolution_page.keep(
+        home,
+        evolution_page.page(
+            made.card, made.version, attempt.learned, reasons,
+            locked=attempt.locked, window=attempt.window,
+        ),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

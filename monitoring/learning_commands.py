@@ -68,6 +68,8 @@ def update(
         typer.echo(f"Not told of the reuse, or refused: {updated.kept_out} outcomes left out.")
     if updated.unknown:
         typer.echo(f"Of labels that are not on the card: {updated.unknown} outcomes left out.")
+    if updated.page is not None:
+        typer.echo(f"The comparison as a page: {updated.page}")
     for what, evolution in (("locked set", updated.locked), ("window", updated.window)):
         for line in () if evolution is None else told(evolution):
             typer.echo(f"  {what}: {line}")

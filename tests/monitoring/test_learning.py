@@ -1,6 +1,7 @@
 """A learning model in a real MLflow, on a real shelf and log, updated by what was confirmed."""
 
 import csv
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -325,6 +326,12 @@ def test_the_command_says_what_is_missing_and_then_what_answers(
     assert "locked set: 24 cases: accuracy" in said
     assert "of the explanations' weight lies on other features" in said
     assert f"Inside the change protocol: {NAME} 2 answers." in said
+    (page,) = house.home.monitoring.glob("*.html")
+    html = page.read_text()
+    assert f"{learned.cases} cases, {learned.new_cases} of them new" in html
+    assert "répond" in html
+    assert not re.search(r"(src|href)=", html)
+    assert not any(str(house.ledger.sealed_for(one)) in html for one in house.informations)
     assert not any(str(house.ledger.sealed_for(one)) in said for one in house.informations)
 
 
