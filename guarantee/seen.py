@@ -20,7 +20,6 @@ from guarantee.bodies import (
     FirstRead,
     InferenceMade,
     OutcomeConfirmed,
-    ReviewLapsed,
 )
 from guarantee.card import Mode
 from guarantee.ledger import Ledger
@@ -34,7 +33,6 @@ _PAGE: Final = 500
 _FOLLOW_UPS: Final = (
     RecordType.FIRST_READ,
     RecordType.DECISION_SIGNED,
-    RecordType.REVIEW_LAPSED,
     RecordType.OUTCOME_CONFIRMED,
     RecordType.CORRECTED,
 )
@@ -94,7 +92,6 @@ class Followed:
     first_read_at: int | None = None
     decision: DecisionSigned | None = None
     decided_at: int | None = None
-    lapsed: bool = False
     truth: str | None = None
     truth_corrected: bool = False
 
@@ -270,7 +267,7 @@ def _told(records: list[tuple[Recorded, Body]]) -> Followed:
     outcome: OutcomeConfirmed | None = None
     read_at = decided_at = None
     confirmation = ""
-    lapsed = corrected = False
+    corrected = False
     for recorded, body in records:
         match body:
             case FirstRead():
@@ -279,8 +276,6 @@ def _told(records: list[tuple[Recorded, Body]]) -> Followed:
                 decision, decided_at = body, recorded.header.time
             case OutcomeConfirmed():
                 outcome, confirmation = body, recorded.id
-            case ReviewLapsed():
-                lapsed = True
             case Corrected():
                 corrected = corrected or body.corrects == confirmation
     return Followed(
@@ -288,7 +283,6 @@ def _told(records: list[tuple[Recorded, Body]]) -> Followed:
         first_read_at=read_at,
         decision=decision,
         decided_at=decided_at,
-        lapsed=lapsed,
         truth=outcome.label if outcome else None,
         truth_corrected=corrected,
     )

@@ -12,6 +12,8 @@ from guarantee.identity import Caller, Role
 from guarantee.ledger import Ledger
 from guarantee.records import RecordType
 from monitoring.commands import app
+from monitoring.performance import measure
+from monitoring.use import Share
 from tests.guarantee.clinic import check_ledger
 from tests.monitoring.conftest import NAME, Ward, caller, profiles
 
@@ -61,15 +63,19 @@ def test_reviews_lapse_once_by_the_lapse_and_by_the_run(ward: Ward) -> None:
     now = ward.ledger.now()
     home = ("--home", str(ward.home.path), "--token", "a token")
     assert _invoke("lapse", *home) == (0, "reviews lapsed: 0\n")
-    for command in ("lapse", "run"):
+    (row,), _ = ward.answered(1, 1)
+    for patient, command in enumerate(("lapse", "run")):
         with Ledger.open(ward.home, clock=lambda: now - 73 * 3_600_000) as earlier:
-            replace(ward, ledger=earlier).ask(profiles(1, 1), of_first_patient=True)
+            replace(ward, ledger=earlier).ask(row[None], first=patient)
             (asked,) = earlier.latest(RecordType.INFERENCE_MADE, count=1)
         code, said = _invoke(command, *home)
         assert code == 0
         assert f"review lapsed: {NAME} {asked.id}\nreviews lapsed: 1\n" in said
         assert "lapsed" not in _invoke("run", *home)[1]
     assert _invoke("lapse", "another", *home)[0] == 1
+    # Performance counts by the clock what is on record.
+    assert measure(ward.ledger, ward.served).use.lapsed == Share(count=2, of=2)
+    assert ward.ledger.counts()[RecordType.REVIEW_LAPSED] == 2
     check_ledger(ward.home)
 
 
