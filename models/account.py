@@ -289,7 +289,7 @@ class _Teller:
         for meaning in feature.codes or ():
             if meaning.code == value:
                 return meaning.words.in_language(self.language)
-        unit = feature.unit_words.in_language(self.language) if feature.unit_words else feature.unit
+        unit = feature.unit_in_words(self.language)
         number = self._number(value)
         return number if unit == "1" else f"{number} {unit}"
 

@@ -90,6 +90,10 @@ class Feature(BaseModel):
         """What a clinician calls it."""
         return self.name if self.words is None else self.words.in_language(language)
 
+    def unit_in_words(self, language: Language) -> str:
+        """Its unit in words, or as a laboratory writes it."""
+        return self.unit if self.unit_words is None else self.unit_words.in_language(language)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
@@ -226,7 +230,8 @@ class FeatureContract(BaseModel):
             feature = self.features[place]
             raise InvalidFeature(
                 feature.name,
-                f"is out of the possible range; send {feature.unit}, {feature.possible}",
+                f"is out of the possible range; send {feature.unit_in_words(Language.ENGLISH)}, "
+                f"{feature.possible}",
             )
         for coded, codes in self._coded.items():
             if not (absent[coded] or values[coded] in codes):

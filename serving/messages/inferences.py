@@ -159,7 +159,8 @@ class AbstentionGiven(Given):
     reason: Abstention
     words: Text
     needed: tuple[str, ...] = Field(
-        description="The features that it needs and was not given: send these, and ask again"
+        description="The features that it needs and was not given: send these, and ask again; "
+        "empty where any would do, and the contract's `least_features` says how many"
     )
 
 

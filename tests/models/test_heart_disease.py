@@ -136,6 +136,8 @@ def test_a_value_that_is_no_code_or_comes_in_another_unit_is_refused(heart: Serv
         heart.contract.vector(PATIENT | {"thal": 4})
     with pytest.raises(InvalidFeature, match="mg/dL"):
         heart.contract.vector(PATIENT | {"chol": 5.2})
+    with pytest.raises(InvalidFeature, match="send years, 18 to 110"):
+        heart.contract.vector(PATIENT | {"age": 200})
 
 
 def test_the_card_names_population_least_features_and_what_it_does_badly() -> None:
