@@ -26,6 +26,7 @@ from guarantee.logged import (
     tiles_of,
 )
 from guarantee.merkle import leaf_hash
+from guarantee.owned import note_owners
 from guarantee.pen import Pen
 from guarantee.protocol import advance
 from guarantee.pseudonyms import Actor, Pseudonyms
@@ -288,6 +289,7 @@ class Appender:
             with self._store.together(connection):
                 # 3.
                 rows.write()
+                note_owners(connection, old_size=head.size, size=edge.frontier.size)
                 moves = state.flush()
                 write_tiles(connection, edge)
                 # 4.

@@ -30,6 +30,7 @@ from guarantee.identity import Caller, Patient, Role
 from guarantee.ledger import Ledger
 from guarantee.logged import Recorded, decoded
 from guarantee.opened import check_cares
+from guarantee.owned import owned_by
 from guarantee.pseudonyms import Actor, UnknownPerson
 from guarantee.records import Header, RecordType
 from guarantee.refusals import (
@@ -39,7 +40,7 @@ from guarantee.refusals import (
 )
 from guarantee.retention import latest_day
 from guarantee.situations import Dossier
-from guarantee.store import BODIES, RECORDS
+from guarantee.store import RECORDS
 
 _DAY_MS: Final = timedelta(days=1) // timedelta(milliseconds=1)
 _INFORMATIONS: Final = (RecordType.PATIENT_INFORMED, RecordType.INFORMATION_DEFERRED)
@@ -334,8 +335,7 @@ def sealed_for(connection: Connection, pseudonym: str) -> tuple[Recorded, ...]:
     """Every record sealed for a patient, in the log's order."""
     statement = (
         select(RECORDS.c.position, RECORDS.c.header)
-        .join(BODIES, BODIES.c.position == RECORDS.c.position)
-        .where(BODIES.c.key_id == pseudonym)
+        .where(RECORDS.c.position.in_(owned_by(pseudonym)))
         .order_by(RECORDS.c.position)
     )
     return tuple(decoded(row.position, row.header) for row in connection.execute(statement))

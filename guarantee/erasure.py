@@ -16,11 +16,12 @@ from guarantee.errors import GuaranteeError
 from guarantee.gathering import followed_by
 from guarantee.ledger import Ledger
 from guarantee.logged import Recorded
+from guarantee.owned import owned_by
 from guarantee.pseudonyms import Actor, Pseudonyms
 from guarantee.records import Header, RecordType
 from guarantee.refusals import Erased, RecordsMoved, RetentionRuns
 from guarantee.retention import LEAST_LOG, earliest_day, kept_until, latest_day
-from guarantee.store import BODIES, RECORDS
+from guarantee.store import BODIES, OWNED, RECORDS
 
 _ATTEMPTS: Final = 5
 
@@ -163,7 +164,8 @@ class _Destruction:
                 "(CSP R. 1112-7; of the log, six months)"
             )
         # 2.
-        connection.execute(delete(BODIES).where(BODIES.c.key_id == pseudonym))
+        connection.execute(delete(BODIES).where(BODIES.c.position.in_(owned_by(pseudonym))))
+        connection.execute(delete(OWNED).where(OWNED.c.key_id == pseudonym))
         Pseudonyms.forget(connection, pseudonym)
 
 
@@ -208,11 +210,7 @@ def _holds(ledger: Ledger, pseudonym: str) -> list[tuple[Header, HoldPlaced]]:
 
 
 def _sealed_ids(connection: Connection, pseudonym: str) -> set[str]:
-    statement = (
-        select(RECORDS.c.id)
-        .join(BODIES, BODIES.c.position == RECORDS.c.position)
-        .where(BODIES.c.key_id == pseudonym)
-    )
+    statement = select(RECORDS.c.id).where(RECORDS.c.position.in_(owned_by(pseudonym)))
     return set(connection.scalars(statement))
 
 

@@ -38,6 +38,7 @@ from guarantee.logged import (
     withheld_of,
 )
 from guarantee.merkle import EMPTY_ROOT, Hash, consistency_path, inclusion_path
+from guarantee.owned import owned_by
 from guarantee.pen import KEPT_FILE, Behind, Pen
 from guarantee.pseudonyms import Pseudonyms
 from guarantee.records import RecordType
@@ -329,8 +330,7 @@ class Ledger:
 
     def of_patient(self, pseudonym: str, kind: RecordType) -> list[Recorded]:
         """The records of one kind sealed for one patient, in their order."""
-        sealed = select(BODIES.c.position).where(BODIES.c.key_id == pseudonym)
-        return self._select(RECORDS.c.position.in_(sealed), RECORDS.c.type == kind)
+        return self._select(RECORDS.c.position.in_(owned_by(pseudonym)), RECORDS.c.type == kind)
 
     def latest(
         self, kind: RecordType, *, model: str | None = None, count: int = 100

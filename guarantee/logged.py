@@ -8,10 +8,11 @@ from sqlalchemy import Connection, LargeBinary, bindparam, cast, func, select, t
 
 from guarantee.errors import GuaranteeError
 from guarantee.merkle import Hash
+from guarantee.owned import owned_by
 from guarantee.records import Header, MalformedRecord, RecordType
 from guarantee.situations import Dossier, Step
 from guarantee.statements import Statement
-from guarantee.store import BODIES, HEAD, RECORDS, STATES, TILES
+from guarantee.store import HEAD, RECORDS, STATES, TILES
 
 
 class LedgerError(GuaranteeError):
@@ -97,10 +98,9 @@ def withheld_of(
     """Whether an answer of that model on that patient is withheld, up to a place in the log."""
     statement = (
         select(RECORDS.c.id)
-        .join(BODIES, BODIES.c.position == RECORDS.c.position)
         .join(STATES, (STATES.c.kind == Dossier.__name__) & (STATES.c.key == RECORDS.c.id))
         .where(
-            BODIES.c.key_id == pseudonym,
+            RECORDS.c.position.in_(owned_by(pseudonym)),
             RECORDS.c.model == model,
             STATES.c.step == Step.WITHHELD.value,
             true() if up_to is None else RECORDS.c.position <= up_to,
@@ -113,11 +113,8 @@ def withheld_of(
 def informations_in(connection: Connection, pseudonym: str) -> int:
     """How many informations of that patient the log holds."""
     kinds = (RecordType.PATIENT_INFORMED.value, RecordType.INFORMATION_DEFERRED.value)
-    statement = (
-        select(func.count())
-        .select_from(BODIES)
-        .join(RECORDS, RECORDS.c.position == BODIES.c.position)
-        .where(BODIES.c.key_id == pseudonym, RECORDS.c.type.in_(kinds))
+    statement = select(func.count()).where(
+        RECORDS.c.position.in_(owned_by(pseudonym)), RECORDS.c.type.in_(kinds)
     )
     return int(connection.scalar(statement) or 0)
 

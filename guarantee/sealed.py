@@ -21,6 +21,7 @@ from guarantee.card import Mode
 from guarantee.clinical_thread import REUSE_REFUSED
 from guarantee.findings import Progress, Report
 from guarantee.identity import Patient
+from guarantee.owned import misnoted
 from guarantee.pseudonyms import (
     ACTORS_KEY,
     REQUESTS_KEY,
@@ -105,10 +106,10 @@ class Custody:
         except MalformedRecord:
             return None
 
-    def check(self, replayed: Replayed, report: Report) -> None:
+    def check(self, replayed: Replayed, report: Report, *, size: int) -> None:
         """Check what stands beside the records against them.
 
-        1. Every body has its record.
+        1. Every body has its record; whose it is, is noted, and nothing else.
         2. Everybody whom a record names is known, but for the erased, of whom nothing is left.
         3. Every person has their key, and every key a person; the house's own keys are there.
         4. Every idempotency key has its record.
@@ -119,6 +120,8 @@ class Custody:
         owned = select(RECORDS.c.id).where(RECORDS.c.position == BODIES.c.position).exists()
         for index in self._connection.scalars(select(BODIES.c.position).where(~owned)):
             report.found("a body without a record", index=index)
+        for index in misnoted(self._connection, size=size):
+            report.found("what is noted is not whose its body is", index=index)
         # 2.
         self._check_known(replayed, report)
         # 3.

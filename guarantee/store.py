@@ -42,6 +42,7 @@ __all__ = [
     "HEAD",
     "KEYS",
     "METADATA",
+    "OWNED",
     "PEOPLE",
     "RECORDS",
     "REQUESTS",
@@ -76,12 +77,8 @@ class Name(TypeDecorator[str]):
 _POSITION: Final = BigInteger().with_variant(Integer, "sqlite")
 
 
-def _among(name: str, column: str) -> Index:
-    """An index of the rows that have a value there: what has none costs an append no page."""
-    given = text(f"{column} IS NOT NULL")
-    return Index(name, column, sqlite_where=given, postgresql_where=given)
-
-
+_IN_A_DOSSIER: Final = text("dossier IS NOT NULL")
+"""What is in none costs an append no page."""
 RECORDS = Table(
     "records",
     METADATA,
@@ -91,7 +88,12 @@ RECORDS = Table(
     Column("dossier", Name(36)),
     Column("model", Name(63)),
     Column("header", LargeBinary, nullable=False),
-    _among("records_by_dossier", "dossier"),
+    Index(
+        "records_by_dossier",
+        "dossier",
+        sqlite_where=_IN_A_DOSSIER,
+        postgresql_where=_IN_A_DOSSIER,
+    ),
     Index("records_by_type", "type", "model"),
 )
 """The log. `type`, `dossier` and `model` repeat the header, to find it by."""
@@ -102,11 +104,19 @@ BODIES = Table(
     Column("position", _POSITION, primary_key=True, autoincrement=False),
     Column("key_id", Name(36)),
     Column("stored", LargeBinary, nullable=False),
-    _among("bodies_by_key", "key_id"),
 )
 """The vault's bodies, each at its record's place in the log; `key_id` is the patient's pseudonym,
 none where the body is clear.
 """
+
+OWNED = Table(
+    "owned",
+    METADATA,
+    Column("key_id", Name(36), primary_key=True),
+    Column("position", _POSITION, primary_key=True),
+    sqlite_with_rowid=False,
+)
+"""Places of bodies by the patient whose they are: see `guarantee.owned`."""
 
 KEYS = Table(
     "keys",
@@ -280,13 +290,13 @@ class Store(Reader):
     def forget(self) -> None:
         """Remove from the database's files what committed transactions deleted from the vault.
 
-        Call it after the transaction that deleted or replaced rows of `bodies`, `keys` or
-        `people`, and outside of any. Once it returns:
+        Call it after the transaction that deleted or replaced rows of `bodies`, `owned`, `keys`
+        or `people`, and outside of any. Once it returns:
 
         - SQLite: the pages were overwritten with zeros (secure_delete) and the write-ahead log
           is empty: a search of the home's files finds none of the bytes. It waits for readers
           of an older state, up to `PATIENCE_SECONDS`; writers go on meanwhile.
-        - PostgreSQL: the three tables and their indexes were written anew (VACUUM FULL) without
+        - PostgreSQL: the four tables and their indexes were written anew (VACUUM FULL) without
           the rows, after every transaction ended that could see them. The tables cannot be read
           or written meanwhile. Copies in the server's write-ahead log stay until the server
           recycles it, and in replicas, archives and backups until their dates.
@@ -299,7 +309,7 @@ class Store(Reader):
             StillReadable: A reader still uses an older state; end it and call again.
             StoreUnavailable: The database failed; call again.
         """
-        self._database.forget((BODIES, KEYS, PEOPLE))
+        self._database.forget((BODIES, OWNED, KEYS, PEOPLE))
 
 
 def _url(where: URL | Path) -> URL:

@@ -157,7 +157,7 @@ def _verify_database(
     if not masters:
         report.remark("no master key here: bodies' digests were checked, not opened")
     # 3.
-    custody.check(replayed, report)
+    custody.check(replayed, report, size=log.size)
     check_copies(log, keys[0].name, report)
     # 4.
     if report.verified:

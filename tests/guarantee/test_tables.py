@@ -13,7 +13,7 @@ from guarantee.home import Home
 from guarantee.kept import keep_checkpoint
 from guarantee.ledger import Ledger
 from guarantee.repeats import RequestConflict
-from guarantee.store import METADATA
+from guarantee.store import METADATA, OWNED
 from guarantee.verify import COULD_NOT_CHECK, CouldNotCheck, main, verify_home
 from tests.guarantee.clinic import Clinic
 
@@ -70,6 +70,10 @@ def home(pristine: Home, tmp_path: Path) -> Home:
     return Home(tmp_path / "home")
 
 
+TABLES = [table for table in METADATA.sorted_tables if table is not OWNED]
+"""Those that hold something in so short a log; of `owned`, see `test_owned`."""
+
+
 class Cells:
     """One connection that edits, and puts the database back."""
 
@@ -111,7 +115,7 @@ def test_what_is_untouched_verifies(home: Home) -> None:
     assert problems(home) == []
 
 
-@pytest.mark.parametrize("table", METADATA.tables)
+@pytest.mark.parametrize("table", [table.description for table in TABLES])
 def test_any_row_deleted_is_found(home: Home, table: str) -> None:
     cells = Cells(home)
     rows = cells.rows(table)
@@ -125,7 +129,7 @@ def test_any_row_deleted_is_found(home: Home, table: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "column",
-    [column for table in METADATA.sorted_tables for column in table.columns],
+    [column for table in TABLES for column in table.columns],
     ids=str,
 )
 def test_no_cell_is_altered_unseen_and_none_makes_the_verifier_stumble(

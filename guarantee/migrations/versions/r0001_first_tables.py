@@ -21,7 +21,15 @@ def upgrade() -> None:
         sa.Column("header", sa.LargeBinary, nullable=False),
         if_not_exists=True,
     )
-    _index_those_given("records_by_dossier", "records", "dossier")
+    given = sa.text("dossier IS NOT NULL")
+    op.create_index(
+        "records_by_dossier",
+        "records",
+        ["dossier"],
+        sqlite_where=given,
+        postgresql_where=given,
+        if_not_exists=True,
+    )
     op.create_index("records_by_type", "records", ["type", "model"], if_not_exists=True)
     op.create_table(
         "bodies",
@@ -30,7 +38,13 @@ def upgrade() -> None:
         sa.Column("stored", sa.LargeBinary, nullable=False),
         if_not_exists=True,
     )
-    _index_those_given("bodies_by_key", "bodies", "key_id")
+    op.create_table(
+        "owned",
+        sa.Column("key_id", sa.String(36), primary_key=True),
+        sa.Column("position", _POSITION, primary_key=True),
+        sqlite_with_rowid=False,
+        if_not_exists=True,
+    )
     op.create_table(
         "keys",
         sa.Column("id", sa.String(36), primary_key=True),
@@ -89,13 +103,6 @@ def upgrade() -> None:
         sa.Column("digest", sa.LargeBinary, nullable=False),
         sa.Column("record_id", sa.String(36), nullable=False),
         if_not_exists=True,
-    )
-
-
-def _index_those_given(name: str, table: str, column: str) -> None:
-    given = sa.text(f"{column} IS NOT NULL")
-    op.create_index(
-        name, table, [column], sqlite_where=given, postgresql_where=given, if_not_exists=True
     )
 
 
