@@ -141,6 +141,32 @@ def microarray_learning_card() -> Card:
                 "2002, mostly in the United States; patients' age, sex and background are not "
                 "known here. The other tumours are left to arrive.",
             ),
+            "limits": Text(
+                fr="Fait pour être essayé : cent six tumeurs au départ, dont vingt-deux "
+                "verrouillées, si bien qu’une seule réponse décide d’une mise à jour. Environ une "
+                "réponse sur six est fausse parmi les origines connues au départ. Toute tumeur "
+                "d’une autre origine reçoit une réponse de la liste.",
+                en="Made to be tried: one hundred and six tumours at first, twenty-two of them "
+                "locked, so that a single answer decides on an update. About one answer in six is "
+                "wrong among the origins known at first. Any tumour of another origin gets an "
+                "answer from the list.",
+            ),
+            "leaflet": Text(
+                fr="Un programme informatique a comparé l’activité des gènes de la tumeur, en "
+                "1 363 mesures, à celle d’une centaine de tumeurs d’origine connue. Il propose "
+                "l’organe d’où elle pourrait venir, avec une probabilité, et montre ce qui l’y "
+                "conduit. Il se trompe souvent. C’est un outil de recherche : il ne décide de "
+                "rien. Votre médecin décide, peut ne pas suivre sa proposition, et vous dit ce "
+                "qu’il en conclut. Vous pouvez vous opposer à son emploi à tout moment, sans "
+                "conséquence sur vos soins.",
+                en="A computer program compared the activity of the tumour's genes, in 1,363 "
+                "measurements, with that of about a hundred tumours whose origin was known. It "
+                "suggests the organ that the tumour may come from, with a probability, and shows "
+                "what leads it there. It is often wrong. It is a research tool: it decides "
+                "nothing. Your doctor decides, may set its suggestion aside, and tells you what "
+                "they conclude. You may object to its use at any time, with no consequence for "
+                "your care.",
+            ),
         },
         MonitoringPolicy(least_cases=20, window_cases=40, rules=_RULES),
         ChangeProtocol(
@@ -161,7 +187,21 @@ def heart_disease_learning_card() -> Card:
     """The card of `heart-disease-learning`, which knows Cleveland at first."""
     return _learning(
         heart_disease.card(),
-        {"name": "heart-disease-learning"},
+        {
+            "name": "heart-disease-learning",
+            "limits": Text(
+                fr="Apprise au départ de quatre cinquièmes des patients de Cleveland ; le reste, "
+                "verrouillé, juge les mises à jour. Les limites de « heart-disease », apprise de "
+                "tous, valent ici aussi : d’autres hôpitaux mesurent autre chose, et la maladie y "
+                "est plus fréquente. Ce que devient le modèle dépend de ce qui lui est confirmé : "
+                "apprendre d’un hôpital peut le rendre pire dans le suivant.",
+                en="At first learned from four fifths of Cleveland's patients; the others, locked, "
+                "judge its updates. The limits of “heart-disease”, which learned from all, hold "
+                "here, too: other hospitals measure other things, and the disease is more frequent "
+                "there. What becomes of the model depends on what is confirmed to it: learning "
+                "from one hospital may make it worse in the next.",
+            ),
+        },
         MonitoringPolicy(least_cases=50, window_cases=150, rules=_RULES),
         ChangeProtocol(
             data=_DATA,
@@ -178,10 +218,10 @@ def heart_disease_learning_card() -> Card:
 def _learning(
     card: Card, update: dict[str, object], monitoring: MonitoringPolicy, protocol: ChangeProtocol
 ) -> Card:
-    title, leaflet = card.title, card.leaflet
-    return card.model_copy(
+    changed = card.model_copy(update=update)
+    title, leaflet = changed.title, changed.leaflet
+    return changed.model_copy(
         update={
-            **update,
             "title": Text(fr=f"{title.fr}, qui apprend", en=f"{title.en}, which learns"),
             "leaflet": Text(fr=leaflet.fr + _LEAFLET.fr, en=leaflet.en + _LEAFLET.en),
             "kind": Kind.LEARNING,
