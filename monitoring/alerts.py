@@ -42,7 +42,6 @@ from monitoring.suspension import said
 
 SIGNATURE: Final = "Garant-Signature"
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
-_SECONDS: Final = 10
 _LEAST_SECRET: Final = 16
 _PASSING: Final = (408, 425, 429)
 """Statuses beside 5xx that may be another ones in a minute."""
@@ -151,12 +150,14 @@ class Webhook:
     Attributes:
         url: https, or http on this machine; it may hold a secret, so it is never printed.
         secret: Shared with the receiver, who checks the signature with it.
+        seconds: So long a try waits for a word from the address.
         pauses: Seconds before each further try.
         wait: How a pause is made.
     """
 
     url: str = field(repr=False)
     secret: str | None = field(default=None, repr=False)
+    seconds: float = 10
     pauses: tuple[float, ...] = (1, 4, 15)
     wait: Callable[[float], None] = time.sleep
 
@@ -195,7 +196,7 @@ class Webhook:
             headers[SIGNATURE] = signature(self.secret, body)
         secure = parts.scheme == "https"
         kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-        connection = kind(parts.hostname or "", parts.port, timeout=_SECONDS)
+        connection = kind(parts.hostname or "", parts.port, timeout=self.seconds)
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         try:
             connection.request("POST", path, body, headers)

@@ -2,7 +2,9 @@
 
 import json
 import re
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -145,6 +147,24 @@ def test_an_alert_that_nobody_takes_waits_and_other_alerts_wait_behind_an_addres
     assert Outbox(ward.home).count() == 1
     nobody = Webhook(url="http://127.0.0.1:9", pauses=())
     assert [one.problem for one in outbox.deliver(nobody)[1]] == ["ConnectionRefusedError"]
+
+
+def test_an_address_that_hangs_keeps_no_run_waiting_and_no_model_from_being_stopped(
+    ward: Ward,
+) -> None:
+    ward.ask(_shifted(60, 2))
+    seen = _look(ward)
+    assert seen.suspended is not None  # before anybody is told
+    outbox = Outbox(ward.home)
+    outbox.put(seen.alerts)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        hangs = Webhook(url=url, seconds=0.2, pauses=(0, 0))
+        began = time.monotonic()
+        taken, undelivered = outbox.deliver(hangs)
+        assert time.monotonic() - began < 5
+    assert (taken, [one.problem for one in undelivered]) == ([], ["TimeoutError"])
+    assert outbox.count() == 1
 
 
 def test_a_redirection_is_not_followed(ward: Ward, receiver: Receiver) -> None:
