@@ -266,7 +266,7 @@ def atlas(drawn: Atlas, labels: Sequence[str], *, answer: tuple[float, float] | 
         x, y = at(place, 1.05)
         parts.append(
             _text(
-                x, y + 4, labels[label][:24], fill=colours[label],
+                x, y + 4, labels[label][:24], fill=colours[label], font_size="11",
                 text_anchor="start" if place[0] > _STILL
                 else "end" if place[0] < -_STILL else "middle",
             )

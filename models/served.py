@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from guarantee.abstention import Abstention
 from guarantee.card import Card, Language
-from models import likeness, waterfall
+from models import charts, likeness, waterfall
 from models.account import Account, account
 from models.composite import read_values, reads_ranks
 from models.contract import FeatureContract, Profile
@@ -146,6 +146,15 @@ class Answer:
         return waterfall.draw(
             self.account(label, rather_than=rather_than, language=language, count=count)
         )
+
+    def map(self) -> str:
+        """Where the answer lies between the labels, among the reference's cases: one SVG document.
+
+        A circle marks it; one that says little lies in the middle.
+        """
+        atlas, probabilities = self.model.reference.atlas, dict(self.ranking)
+        place = atlas.place(np.array([probabilities[label] for label in self.labels]))
+        return charts.atlas(atlas, self.labels, answer=place)
 
     def _place(self, label: str) -> int:
         if label not in self.labels:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 from guarantee.card import Language
 from models import waterfall
 from models.account import Account
-from serving.account import account_of, told
+from serving.account import account_of, map_of, told
 from serving.messages.accounts import AccountGiven
 from serving.received import ReceivedRoute
 from serving.rest.frame import REFUSALS, InferenceId, Reader, Reading
@@ -19,6 +19,10 @@ router = APIRouter(
 _SVG: Final = "image/svg+xml"
 _DRAWN: Final[dict[int | str, dict[str, Any]]] = {
     200: {"description": "The explanation", "content": {_SVG: {"schema": {"type": "string"}}}}
+}
+
+_MAPPED: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"description": "The map", "content": {_SVG: {"schema": {"type": "string"}}}}
 }
 
 
@@ -79,9 +83,22 @@ def draw_explanation(by: Reading, inference_id: InferenceId, wanted: Asked) -> R
     return _drawn(wanted.of(by, inference_id))
 
 
+@router.get("/{inference_id}/map.svg", response_class=Response, responses=_MAPPED)
+def draw_map(by: Reading, inference_id: InferenceId) -> Response:
+    """Where the answer lies between the labels, among cases that the version was judged on.
+
+    Of those cases it shows the label and two rounded coordinates. Read as the explanation is.
+    """
+    return _picture(map_of(by.house, by.dossier(inference_id)))
+
+
 def _drawn(account: Account) -> Response:
+    return _picture(waterfall.draw(account))
+
+
+def _picture(svg: str) -> Response:
     return Response(
-        waterfall.draw(account),
+        svg,
         media_type=_SVG,
         # Opened by itself it is a document: nothing in it may run or load.
         headers={"Content-Security-Policy": "default-src 'none'", "Vary": "Accept"},

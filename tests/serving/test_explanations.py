@@ -60,9 +60,24 @@ def test_the_picture_comes_by_its_name_or_by_what_is_accepted(clinician: httpx.C
     assert named.content == accepted.content
 
 
+def test_the_map_marks_the_answer_between_the_labels_and_names_no_case(
+    clinician: httpx.Client,
+) -> None:
+    inference = asked(clinician)["inference_id"]
+    given = clinician.get(f"/v1/inferences/{inference}/map.svg")
+    assert given.status_code == 200
+    assert given.headers["Content-Type"].startswith("image/svg+xml")
+    assert given.headers["Content-Security-Policy"] == "default-src 'none'"
+    tree = ET.fromstring(given.text)  # noqa: S314 - our own
+    assert [one.text for one in tree.iter() if one.tag.endswith("text")] == list(LABELS)
+    marks = [one for one in tree.iter() if one.get("stroke-width") == "3"]
+    assert len(marks) == 1
+    assert not any(one.tag.endswith("title") for one in tree.iter())
+
+
 def test_it_is_withheld_as_long_as_the_answer_is(clinician: httpx.Client) -> None:
     inference = asked(clinician, WITHHELD_MODEL)["inference_id"]
-    for path in ("explanation", "explanation.svg", "explanation?label=lung"):
+    for path in ("explanation", "explanation.svg", "explanation?label=lung", "map.svg"):
         refused = problem(clinician.get(f"/v1/inferences/{inference}/{path}"), 409)
         assert "FirstRead" in refused["detail"]
     clinician.post(f"/v1/inferences/{inference}/first-read", json={"label": "lung"})
