@@ -47,7 +47,7 @@ from guarantee.store import (
 )
 from guarantee.tiles import Edge, TileReader
 from guarantee.turns import Turns, TurnsEnded
-from guarantee.vault import CannotOpen, in_clear, seal
+from guarantee.vault import KeyAltered, in_clear, seal
 
 MOST_IN_A_GROUP = 256
 MOST_AT_ONCE = 2000
@@ -124,6 +124,7 @@ class _Pending:
         """What became of it.
 
         Raises:
+            KeyAltered: The key of its patient was; nothing was recorded.
             LedgerUnavailable: Outcome unknown.
         """
         if isinstance(self.outcome, (Recorded, ProtocolError)):
@@ -212,12 +213,13 @@ class Appender:
         except (GuaranteeError, IndexError, OSError) as error:
             # What the database holds is unknown now: read the head again before going on.
             self._doubted = True
-            if isinstance(error, CannotOpen) and len(group) > 1:
+            if isinstance(error, KeyAltered) and len(group) > 1:
                 # Nothing was committed, and one patient's altered key keeps nobody else out.
                 for pending in group:
                     self._settle([pending])
                 return
-            outcomes = [_unwritten(error) for _ in group]
+            altered = isinstance(error, KeyAltered)
+            outcomes = [error if altered else _unwritten(error) for _ in group]
         except Exception as defect:  # noqa: BLE001  # whatever it is, the log goes on
             # Those who met a defect are told; it must not silence the log for all the others.
             self._doubted = True

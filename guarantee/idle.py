@@ -46,7 +46,11 @@ class WhenIdle:
 
     def _run(self) -> None:
         while self._due():
-            self._act()
+            try:
+                self._act()
+            except Exception as defect:  # noqa: BLE001  # what comes next is acted on all the same
+                report = (type(defect), defect, defect.__traceback__, self._thread)
+                threading.excepthook(threading.ExceptHookArgs(report))
 
     def _due(self) -> bool:
         """Wait until it is time to act; False where nothing will happen any more."""

@@ -171,6 +171,7 @@ class Ledger:
         Raises:
             ProtocolError: The record may not stand here; nothing was recorded.
             RequestConflict: The key was used for another request.
+            KeyAltered: The key of the patient was altered; nothing was recorded.
             LedgerUnavailable: Outcome unknown; retry, a repeat is recorded once.
         """
         return self._appender.record(draft, request)

@@ -18,7 +18,7 @@ from guarantee.keyring import Keyring, opening
 from guarantee.refusals import ProtocolError
 from guarantee.statements import Lookup
 from guarantee.store import KEYS, PEOPLE, Store
-from guarantee.vault import CannotOpen, MasterKey, decrypt, encrypt, new_key
+from guarantee.vault import CannotOpen, KeyAltered, MasterKey, decrypt, encrypt, new_key
 
 ACTORS_KEY: Final = "actors"
 """The id of the key that actors' identities are under."""
@@ -140,7 +140,7 @@ class Pseudonyms:
 
         Raises:
             UnknownPerson: No such key, or no more.
-            CannotOpen: The wrapped key was altered.
+            KeyAltered: The wrapped key was.
         """
         with self._store.reading() as connection:
             return self.key_in(connection, key_id)
@@ -287,7 +287,7 @@ class Pseudonyms:
         """The 32-byte keys of these owners, inside a transaction; those that are gone are not in.
 
         Raises:
-            CannotOpen: A wrapped key was altered.
+            KeyAltered: A wrapped key was.
         """
         wanted = [key_id for key_id in key_ids if key_id is not None]
         rows = _WRAPPED_KEYS.rows(connection, wanted)
@@ -304,7 +304,14 @@ class Pseudonyms:
         try:
             return self._under[0].unwrap(wrapped, owner=key_id)
         except CannotOpen:
+            pass
+        try:
             return self._current(connection).unwrap(wrapped, owner=key_id)
+        except CannotOpen as error:
+            raise KeyAltered(
+                "the stored key of that person was altered, and opens nothing any more: verify "
+                "the log, and restore it from a backup"
+            ) from error
 
     def _find(self, who: "Patient | KnownActor | tuple[str, str]") -> str | None:
         with self._store.reading() as connection:

@@ -38,6 +38,10 @@ class CannotOpen(VaultError):
     """The key does not open these bytes: one of them was altered."""
 
 
+class KeyAltered(CannotOpen):
+    """The master key at hand does not open a stored key: asking again does not help."""
+
+
 class WrongCommitment(VaultError):
     """The bytes open, but they are not what the header committed to."""
 

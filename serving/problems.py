@@ -49,7 +49,7 @@ from guarantee.repeats import RequestConflict
 from guarantee.signature import SignatureRefused
 from guarantee.signing_keys import SignatureNeeded
 from guarantee.store import StillReadable, StoreUnavailable
-from guarantee.vault import KeyUnavailable
+from guarantee.vault import KeyAltered, KeyUnavailable
 from guarantee.wording import in_words
 from models.bundle import DigestMismatch, MalformedBundle
 from models.contract import InvalidFeature, NoKnownFeature
@@ -151,6 +151,7 @@ _TABLE: Final[dict[type[Exception], tuple[HTTPStatus, str]]] = {
     LedgerUnavailable: (HTTPStatus.SERVICE_UNAVAILABLE, "The ledger cannot write"),
     LedgerClosed: (HTTPStatus.SERVICE_UNAVAILABLE, "The service is stopping"),
     StoreUnavailable: (HTTPStatus.SERVICE_UNAVAILABLE, "The ledger cannot be read"),
+    KeyAltered: (HTTPStatus.INTERNAL_SERVER_ERROR, "The patient's key was altered"),
 }
 # The one field that each can be about.
 _FIELD: Final[dict[type[Exception], str]] = {
@@ -174,6 +175,8 @@ _REMEDY: Final[dict[type[Exception], str]] = {
     KeyUnavailable: "the master key at hand does not open it; tell whoever operates the service",
     StillReadable: "recorded, and the key is gone; retry with the same Idempotency-Key",
     StoreUnavailable: "nothing was answered; retry",
+    KeyAltered: "nothing was recorded, and retrying does not help; tell whoever operates the "
+    "service to verify the log",
 }
 _WORDS: Final[dict[int, str]] = {
     400: "the body is not JSON; send one JSON object in UTF-8",

@@ -126,6 +126,24 @@ def test_one_who_is_interrupted_when_they_come_keeps_nobody_waiting() -> None:
     assert work.groups == [["second"]]
 
 
+def test_a_defect_is_told_and_ends_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: told.append(str(args.exc_value)))
+    acted, again = threading.Semaphore(0), iter(["a defect", None])
+
+    def act() -> None:
+        acted.release()
+        if (defect := next(again)) is not None:
+            raise ZeroDivisionError(defect)
+
+    idle = WhenIdle(act, after_seconds=0.001, every_seconds=0.01)
+    for _ in range(2):
+        idle.stir()
+        assert acted.acquire(timeout=PATIENCE_SECONDS)
+    idle.close()
+    assert told == ["a defect"]
+
+
 def test_the_end_waits_for_those_who_came_before_and_takes_nobody_after() -> None:
     work = Work()
     turns = Turns(work, most=1)
