@@ -34,7 +34,7 @@ from guarantee.records import Header, Ids, RecordType
 from guarantee.refusals import Erased, ProtocolError
 from guarantee.repeats import Asked, Blinded, RequestConflict
 from guarantee.state import StoredState, Trial, check_moved
-from guarantee.statements import Statement, Value, insert_all
+from guarantee.statements import Statement, Value, insert_all, stored_name
 from guarantee.store import (
     BODIES,
     HEAD,
@@ -430,10 +430,11 @@ class _Rows:
     def add(self, recorded: Recorded, encoded: bytes, stored: bytes, key_id: str | None) -> None:
         """Take one record and its body."""
         head, index = recorded.header, recorded.index
-        self._taken[RECORDS].append(
-            (index, head.id, str(head.type), head.dossier, head.model, encoded)
-        )
-        self._taken[BODIES].append((index, key_id, stored))
+        # What callers may choose; all else is ASCII.
+        dossier = head.dossier and stored_name(head.dossier)
+        model = head.model and stored_name(head.model)
+        self._taken[RECORDS].append((index, head.id, str(head.type), dossier, model, encoded))
+        self._taken[BODIES].append((index, key_id and stored_name(key_id), stored))
 
     def add_request(self, row: tuple[bytes, bytes, str]) -> None:
         """Take one idempotency key."""

@@ -1,6 +1,6 @@
 """What a header stands on: the situations that rules of every thread look up."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 
 from guarantee.records import Header
 from guarantee.refusals import (
@@ -27,9 +27,9 @@ from guarantee.situations import (
 )
 
 
-def expect(header: Header, *, outcome: Iterable[str]) -> None:
+def expect(header: Header, *, outcome: Collection[str]) -> None:
     """Check that the header's outcome is one of its type's words."""
-    if header.outcome not in set(outcome):
+    if header.outcome not in outcome:
         raise ProtocolError(f"{header.type} has no outcome {header.outcome!r}")
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, bindparam, select, update
 
 from guarantee.errors import GuaranteeError
 from guarantee.situations import Dossier, S, Situation
-from guarantee.statements import Outcome, Statement, Value, insert_all
+from guarantee.statements import Outcome, Statement, Value, insert_all, stored_name
 from guarantee.store import STATES
 
 
@@ -92,7 +92,7 @@ class StoredState:
         for (kind, key), new in self._moved.items():
             old = self._read[kind, key]
             if old is None:
-                inserted.append((kind.__name__, key, str(new.step), _facts(new)))
+                inserted.append((kind.__name__, stored_name(key), str(new.step), _facts(new)))
             else:
                 outcome = _MOVE.run(
                     self._connection,

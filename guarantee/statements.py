@@ -4,7 +4,7 @@ SQLAlchemy makes each statement, once a database: it takes longer to make one, a
 gives, than the database takes to run it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import chain, repeat
 from typing import Any, Final, Protocol, cast
@@ -86,37 +86,25 @@ class Lookup:
 
 
 def insert_all(connection: Connection, table: Table, rows: Sequence[tuple[Value, ...]]) -> None:
-    """Insert rows, each in the order of the table's columns.
+    """Insert rows, each in the order of the table's columns, its texts as `stored_name` has them.
 
     psycopg sends a row after the other in one trip; sqlite3 would give up the interpreter's lock
     for each, so it gets many in one statement.
     """
     driver = driver_of(connection)
     if connection.dialect.name != "sqlite":
-        driver.cursor().executemany(
-            _insertion(table, 1, connection.dialect), [_stored(row) for row in rows]
-        )
+        driver.cursor().executemany(_insertion(table, 1, connection.dialect), rows)
         return
     start = 0
     while start < len(rows):
         # So many as a power of two has: a few statements serve all numbers.
         count = min(_MOST_ROWS, 1 << (len(rows) - start).bit_length() - 1)
-        values = _stored(chain.from_iterable(rows[start : start + count]))
+        values = [*chain.from_iterable(rows[start : start + count])]
         driver.execute(_insertion(table, count, connection.dialect), values)
         start += count
 
 
 _MOST_ROWS: Final = 64
-
-
-def _stored(values: Iterable[Value]) -> list[Value]:
-    return [
-        # In place: a call for each value costs more than all else here.
-        stored_name(value)
-        if isinstance(value, str) and not (value.isascii() and "\x00" not in value)
-        else value
-        for value in values
-    ]
 
 
 @lru_cache(maxsize=256)
