@@ -12,7 +12,7 @@ from itertools import groupby
 from guarantee.findings import Progress, Report
 from guarantee.merkle import EMPTY_ROOT, Frontier, Hash, leaf_hash
 from guarantee.source import Entry, Source
-from guarantee.tiles import WIDTH, fold_once
+from guarantee.tiles import WIDTH, perfect_root
 
 _HASH = len(EMPTY_ROOT)
 _DIGEST = b'"vaulted_digest":"'
@@ -56,7 +56,7 @@ class Rebuilt:
     def leaves_of(self, start: int, leaves: list[Hash]) -> None:
         """Take the leaf hashes of one tile; the last tile may be shorter."""
         if len(leaves) == WIDTH:
-            self._full.append(_fold(leaves))
+            self._full.append(perfect_root(leaves))
         if start + len(leaves) == self.size:
             frontier = _over_tiles(self._full)
             for leaf in leaves if len(leaves) < WIDTH else ():
@@ -193,15 +193,8 @@ def _check_upper_tiles(source: Source, tree: Rebuilt, report: Report) -> None:
             if stored != b"".join(part):
                 report.found(f"tile {level}/{tile} is not over the tiles below it")
             if len(part) == WIDTH:
-                full.append(_fold(part))
+                full.append(perfect_root(part))
         level, hashes = level + 1, full
-
-
-def _fold(hashes: list[Hash]) -> Hash:
-    """The root of a perfect tree over these hashes."""
-    while len(hashes) > 1:
-        hashes = fold_once(hashes)
-    return hashes[0]
 
 
 def _over_tiles(full: Iterable[Hash]) -> Frontier:

@@ -69,9 +69,11 @@ class MalformedRecord(GuaranteeError):
     """Bytes that no record of this log could have."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Header:
     """One record, as the log's leaf holds it.
+
+    Nobody changes it, though it is not frozen: that would take three times as long to make.
 
     Attributes:
         id: UUIDv7.

@@ -146,8 +146,7 @@ def stored_situations(
 
 
 def _facts(situation: Situation) -> str:
-    facts = {name: getattr(situation, name) for name in type(situation).__slots__}
-    return to_json(facts, ensure_ascii=True).decode()
+    return to_json(situation, ensure_ascii=True).decode()
 
 
 def _situation(kind: type[S], facts: str) -> S:

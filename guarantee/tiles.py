@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
 
-from guarantee.merkle import EMPTY_ROOT, Frontier, Hash, root_of, subtree_hash
+from guarantee.merkle import EMPTY_ROOT, Frontier, Hash, subtree_hash
 
 HEIGHT = 8
 WIDTH = 1 << HEIGHT
@@ -60,6 +60,13 @@ def _folded(hashes: bytes) -> tuple[tuple[Hash, ...], ...]:
 def fold_once(row: Sequence[Hash]) -> list[Hash]:
     """The nodes one level up; an odd last one is left out."""
     return [sha256(b"\x01" + row[at] + row[at + 1]).digest() for at in range(0, len(row) - 1, 2)]
+
+
+def perfect_root(hashes: Sequence[Hash]) -> Hash:
+    """The root of a perfect tree over these hashes, as many as a power of two."""
+    while len(hashes) > 1:
+        hashes = fold_once(hashes)
+    return hashes[0]
 
 
 @dataclass(slots=True)
@@ -123,7 +130,7 @@ class Edge:
                 return
             index //= WIDTH
             self._full.append(self._tile(level, index))
-            carried = root_of(self.open[level])
+            carried = perfect_root(self.open[level])
             self.open[level] = []
             self._stored[level] = 0
             level += 1
