@@ -88,7 +88,7 @@ class Subgroup(_Figure):
     small: bool
     accuracy: Estimate
     expected: float
-    confidence: float
+    confidence: Estimate
     coverage: Estimate
 
 

@@ -373,7 +373,7 @@ def _groups(evaluation: Evaluation) -> str:
                 "" if group.patients is None else f"{group.patients}",
                 _estimate(group.accuracy),
                 _number(group.expected, percent=True),
-                _number(group.confidence, percent=True),
+                _estimate(group.confidence),
                 _estimate(group.coverage),
             ]
             for group, fr, en in named

@@ -91,7 +91,12 @@ def judge(answers: Answers, *, labels: Sequence[str], seed: int) -> Judged | Und
     unseen_weights = _resamples(answers.groups[unseen], seed) if unseen.any() else None
     patients = None if answers.patients is None else answers.patients[kept]
     groups = _Groups(
-        truth=truth, right=right, covered=covered, confidence=confidence[kept], patients=patients
+        truth=truth,
+        right=right,
+        covered=covered,
+        confidence=confidence[kept],
+        patients=patients,
+        weights=weights,
     )
     return Judged(
         cases=len(kept),
@@ -228,11 +233,15 @@ def _of_answers(
     abstained: NDArray[np.bool_],
     weights: NDArray[np.float64],
 ) -> Estimate | Undefined:
-    """Mean confidence of the cases answered, of which a resample may have none."""
+    """Mean confidence of the cases answered."""
     if abstained.all():
         return Undefined(reason="the model abstained on every case")
-    answered = weights[:, ~abstained]
-    return _estimate(_means(answered[answered.any(axis=1)], confidence[~abstained]))
+    return _mean_of(confidence[~abstained], weights[:, ~abstained])
+
+
+def _mean_of(values: NDArray[np.float64], weights: NDArray[np.float64]) -> Estimate:
+    """The mean of some cases, of which a resample may have none."""
+    return _estimate(_means(weights[weights.any(axis=1)], values))
 
 
 def _confusion(
@@ -273,6 +282,7 @@ class _Groups:
     covered: NDArray[np.bool_]
     confidence: NDArray[np.float64]
     patients: NDArray[np.intp] | None
+    weights: NDArray[np.float64]
 
     def of(self, trait: str, words: NDArray[np.str_]) -> list[Subgroup]:
         values, counts = np.unique(words, return_counts=True)
@@ -303,7 +313,7 @@ class _Groups:
             small=cases < SMALL or pooled > 1,
             accuracy=wilson(int(self.right[rows].sum()), cases),
             expected=float(recalls[self.truth[rows]].mean()),
-            confidence=float(self.confidence[rows].mean()),
+            confidence=_mean_of(self.confidence[rows], self.weights[:, rows]),
             coverage=wilson(int(self.covered[rows].sum()), cases),
         )
 

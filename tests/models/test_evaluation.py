@@ -137,7 +137,22 @@ def test_a_small_group_says_so_and_what_its_labels_would_lead_to_expect() -> Non
     assert (groups["B"].cases, groups["B"].small) == (19, True)
     assert (groups["NA"].accuracy.value, groups["B"].accuracy.value) == (1, 0)
     assert (groups["NA"].expected, groups["B"].expected) == (1, 0)
-    assert groups["B"].confidence == pytest.approx(0.8)
+    assert groups["B"].confidence.value == pytest.approx(0.8)
+
+
+def test_a_groups_mean_confidence_has_an_interval_of_its_own_cases() -> None:
+    confidences = np.r_[np.linspace(0.55, 0.95, 40), np.full(40, 0.9)]
+    probabilities = np.column_stack([confidences, 1 - confidences])
+    figures = judged(
+        answers(probabilities, np.zeros(80, dtype=np.intp), site=["A"] * 40 + ["B"] * 40)
+    )
+    varied, steady = (group.confidence for group in figures.subgroups)
+    assert varied.value == pytest.approx(0.75)
+    # 1.96 standard errors: the values are spread evenly.
+    assert (varied.high - varied.low) / 2 == pytest.approx(
+        1.96 * confidences[:40].std() / np.sqrt(40), rel=0.15
+    )
+    assert steady.high - steady.low == pytest.approx(0, abs=1e-9)
 
 
 def test_many_small_groups_are_pooled_and_what_is_not_known_is_not_among_them() -> None:
