@@ -72,6 +72,7 @@ def page(
         reasons: Which bounds the update does not keep; none: it answers.
     """
     title = f"{card.name} {learned.base} → {version}"
+    notice = card.regulatory.notice()
     verdict = (
         both("Dans le protocole : cette version répond.", "Inside the protocol: it answers.")
         if not reasons
@@ -93,6 +94,7 @@ def page(
             '<input type="radio" name="language" id="en"/>',
             '<label for="en" lang="en">English</label>',
             f"<main><h1>{escape(title)}</h1>",
+            "" if notice is None else f"<p>{both(notice.fr, notice.en)}</p>",
             f'<div class="notice">{verdict}</div>',
             f"<p>{from_what} SHA-256 <code>{learned.cases_sha256}</code></p>",
             *_section("locked", locked),
@@ -147,7 +149,7 @@ def _section(name: str, found: Evolution) -> Iterable[str]:
     yield f"<h3>{both('Sur quoi reposent les explications', 'What explanations rest on')}</h3>"
     moved = found.moved or 0
     yield "<p>" + both(
-        f"{moved:.0%} de leur poids porte sur d’autres caractéristiques qu’avant ; le plus :",
+        f"{100 * moved:.0f} % de leur poids porte sur d’autres caractéristiques ; le plus :",
         f"{moved:.0%} of their weight lies on other features than before; most:",
     ) + "</p>"  # fmt: skip
     yield _table(
