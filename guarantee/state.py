@@ -10,9 +10,9 @@ from pydantic_core import to_json
 from sqlalchemy import Connection, bindparam, select, update
 
 from guarantee.errors import GuaranteeError
-from guarantee.situations import Dossier, S, Situation
+from guarantee.situations import Dossier, Gate, S, Situation
 from guarantee.statements import Outcome, Statement, Value, insert_all, stored_name
-from guarantee.store import STATES
+from guarantee.store import BEYOND_INFORMED, STATES
 
 
 class Trial:
@@ -71,12 +71,12 @@ class StoredState:
 
     def at(self, kind: type[S], steps: Iterable[str]) -> list[tuple[str, S]]:
         """Keys and situations of that kind at any of these steps, in the order of the keys."""
-        statement = (
-            select(STATES)
-            .where(STATES.c.kind == kind.__name__, STATES.c.step.in_([str(step) for step in steps]))
-            .order_by(STATES.c.key)
-        )
-        rows = self._connection.execute(statement)
+        among = [str(step) for step in steps]
+        statement = select(STATES).where(STATES.c.kind == kind.__name__, STATES.c.step.in_(among))
+        if Gate.INFORMED not in among:
+            statement = statement.where(BEYOND_INFORMED)
+        # In order only here: asked for an order, SQLite reads every key of the kind.
+        rows = sorted(self._connection.execute(statement), key=lambda row: row.key)
         return [(row.key, _situation(kind, row.facts)) for row in rows]
 
     def put(self, key: str, new: Situation, old: Situation | None) -> None:

@@ -21,6 +21,7 @@ from sqlalchemy import (
     String,
     Table,
     TypeDecorator,
+    literal_column,
     text,
 )
 from sqlalchemy.engine import URL
@@ -184,9 +185,19 @@ STATES = Table(
     Column("key", Name(128), primary_key=True),
     Column("step", Name(32), nullable=False),
     Column("facts", String, nullable=False),
-    Index("states_by_step", "kind", "step"),
 )
 """Where the protocol stands; moved in the head's own transaction."""
+
+BEYOND_INFORMED: Final = STATES.c.step != literal_column("'informed'")
+"""What is found by its step: nobody asks who is informed, and nearly every patient is."""
+
+Index(
+    "states_by_step",
+    STATES.c.kind,
+    STATES.c.step,
+    sqlite_where=BEYOND_INFORMED,
+    postgresql_where=BEYOND_INFORMED,
+)
 
 REQUESTS = Table(
     "requests",

@@ -17,7 +17,7 @@ from guarantee.logged import decoded
 from guarantee.records import RecordType
 from guarantee.seen import first_id
 from guarantee.situations import Dossier, Gate, Information, Step
-from guarantee.store import CHECKPOINTS, RECORDS, SIGNED, STATES
+from guarantee.store import BEYOND_INFORMED, CHECKPOINTS, RECORDS, SIGNED, STATES
 
 _COUNTED: Final = (RecordType.INFERENCE_MADE.value, RecordType.DECISION_SIGNED.value)
 
@@ -133,6 +133,7 @@ def waiting(ledger: Ledger, lapses: Mapping[str, int], *, at: int) -> dict[str, 
             .where(
                 STATES.c.kind == Dossier.__name__,
                 STATES.c.step.in_([Step.WITHHELD.value, Step.ANSWERED.value]),
+                BEYOND_INFORMED,
                 information.c.step != Gate.ERASED.value,
             )
             .group_by(model)

@@ -96,7 +96,15 @@ def upgrade() -> None:
         sa.Column("facts", sa.String, nullable=False),
         if_not_exists=True,
     )
-    op.create_index("states_by_step", "states", ["kind", "step"], if_not_exists=True)
+    beyond = sa.text("step != 'informed'")
+    op.create_index(
+        "states_by_step",
+        "states",
+        ["kind", "step"],
+        sqlite_where=beyond,
+        postgresql_where=beyond,
+        if_not_exists=True,
+    )
     op.create_table(
         "requests",
         sa.Column("key", sa.LargeBinary, primary_key=True),
