@@ -206,6 +206,8 @@ class Appender:
                 yield pending.settled()
 
     def _append(self, pendings: list[_Pending]) -> None:
+        # In a forked process nobody would ever give a turn, or sign.
+        self._store.check_process()
         try:
             self._turns.serve(pendings)
         except TurnsEnded:

@@ -4,6 +4,7 @@ Nothing here knows what a record means. A change of a table needs a revision in
 `guarantee/migrations`, which makes it.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -219,6 +220,7 @@ class Reader:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._process = os.getpid()
 
     @classmethod
     def open(cls, where: URL | Path) -> "Reader":
@@ -237,10 +239,22 @@ class Reader:
         Raises:
             StoreUnavailable: The database cannot be read.
         """
+        self.check_process()
         database = self._database
         with translated(database), database.engine.connect() as connection, connection.begin():
             database.begin_reading(connection)
             yield connection
+
+    def check_process(self) -> None:
+        """Check that this process opened the database: a fork shares connections and locks.
+
+        Raises:
+            StoreUnavailable: It was forked since.
+        """
+        if os.getpid() != self._process:
+            raise StoreUnavailable(
+                "this process was forked from the one that opened the log: open it here, too"
+            )
 
     def close(self) -> None:
         """Give the connections back to the system."""
@@ -275,6 +289,7 @@ class Store(Reader):
         Raises:
             StoreUnavailable: The outcome is unknown where the commit itself failed.
         """
+        self.check_process()
         with (
             translated(self._database),
             self._database.transaction(durable=True) as connection,
@@ -288,6 +303,7 @@ class Store(Reader):
         Raises:
             StoreUnavailable: The outcome is unknown where the commit itself failed.
         """
+        self.check_process()
         with (
             translated(self._database),
             self._database.transaction(durable=False) as connection,

@@ -8,6 +8,7 @@ import sys
 import textwrap
 import threading
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -24,7 +25,7 @@ from guarantee.logged import LedgerUnavailable, Recorded, UnknownRecord
 from guarantee.merkle import leaf_hash, verify_consistency
 from guarantee.records import Header, RecordType
 from guarantee.refusals import AlreadyDone
-from guarantee.store import HEAD, KEYS
+from guarantee.store import HEAD, KEYS, StoreUnavailable
 from guarantee.vault import KeyAltered
 from tests.guarantee.clinic import CARD, DIGEST, Clinic, check_ledger
 
@@ -219,6 +220,27 @@ def test_a_key_that_was_altered_keeps_no_other_patient_s_records_out(clinic: Cli
     assert clinic.ledger.head().size == size + 2
     with clinic.ledger.store.writing() as connection:
         connection.execute(update(KEYS).where(place).values(wrapped=wrapped))
+
+
+def test_a_forked_process_is_told_to_open_the_log_itself(file_clinic: Clinic) -> None:
+    recorded = file_clinic.ledger.find(file_clinic.inform())
+    draft = _informed_again(file_clinic, recorded.id)
+    calls: list[Callable[[], object]] = [
+        file_clinic.ledger.head,
+        lambda: file_clinic.ledger.record(draft),
+    ]
+    child = os.fork()
+    if child == 0:
+        told = 0
+        for call in calls:
+            try:
+                call()
+            except StoreUnavailable as error:
+                told += "was forked" in str(error)
+        os._exit(told)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == len(calls)
+    file_clinic.inform()
 
 
 def _informed_again(clinic: Clinic, information: str) -> Draft:
