@@ -199,7 +199,8 @@ class Appender:
             with _collected_later():
                 some = islice(source, MOST_AT_ONCE)
                 pendings = [_Pending(one, one.body.encode()) for one in some]
-                self._append(pendings)
+                if pendings:
+                    self._append(pendings)
             if not pendings:
                 return
             for pending in pendings:

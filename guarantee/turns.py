@@ -53,6 +53,7 @@ class Turns(Generic[T]):
         self._waiting: list[_Call[T]] = []
         self._at_work: list[_Call[T]] = []
         self._taken = False
+        self._patient: _Call[T] | None = None
         self._ended = False
         self._expected = 1
         self._began = 0.0
@@ -70,35 +71,41 @@ class Turns(Generic[T]):
                 if self._ended:
                     raise TurnsEnded
                 self._waiting.append(call)
-                call.works = not self._taken
-                self._taken = True
-                if not call.works and self._items_waiting() >= self._expected:
-                    self._changed.notify_all()
+                if not self._taken:
+                    self._taken = call.works = True
+                elif self._patient is not None and len(self._waiting) >= self._expected:
+                    # The last to come works: to wake the one who waits for them takes longer.
+                    self._patient.works, self._patient = False, None
+                    call.works = True
             if not call.works:
                 call.turn.acquire()
             if call.works:
-                self._await_others()
+                self._await_others(call)
+            if call.works:
                 self._work(self._next_group())
         finally:
             # Whatever interrupts a caller, the others go on.
             if call.works or call in self._waiting:
                 self._leave(call)
 
-    def _items_waiting(self) -> int:
-        return sum(len(one.items) for one in self._waiting)
-
-    def _await_others(self) -> None:
+    def _await_others(self, call: _Call[T]) -> None:
         """Those who were just served come back soon.
 
         Waiting for as many as there are, for half the time that the work takes, halves the
-        number of groups. One who comes alone never waits.
+        number of groups. One who comes alone never waits. Afterwards the call works, or was
+        served by the last who came.
         """
-        began = time.perf_counter()
         with self._changed:
-            while self._items_waiting() < self._expected:
-                left = began + self._patience_seconds - time.perf_counter()
-                if left <= 0 or not self._changed.wait(left):
-                    return
+            if len(self._waiting) >= self._expected:
+                return
+            self._patient = call
+        if call.turn.acquire(timeout=self._patience_seconds):
+            return
+        with self._changed:
+            if self._patient is call:
+                self._patient = None
+                return
+        call.turn.acquire()
 
     def _next_group(self) -> list[T]:
         group: list[T] = []
@@ -114,11 +121,13 @@ class Turns(Generic[T]):
         with self._changed:
             if call in self._waiting:
                 self._waiting.remove(call)
+            if self._patient is call:
+                self._patient = None
             if not call.works:
                 return
             served, self._at_work = self._at_work, []
             if served:
-                self._expected = sum(len(one.items) for one in served) + self._items_waiting()
+                self._expected = len(served) + len(self._waiting)
                 self._patience_seconds = (time.perf_counter() - self._began) / 2
             following = self._waiting[0] if self._waiting else None
             if following is None:

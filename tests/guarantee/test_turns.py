@@ -78,6 +78,31 @@ def test_one_who_comes_alone_works_in_their_own_thread() -> None:
     assert set(work.threads) == {threading.get_ident()}
 
 
+def test_the_last_of_those_who_are_expected_works_for_all() -> None:
+    work = Work()
+    work.may_go_on.set()
+    turns = Turns(work, most=100)
+    turns._expected, turns._patience_seconds = 2, PATIENCE_SECONDS
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(turns.serve, ["first"])
+        while turns._patient is None:
+            pass
+        turns.serve(["last"])
+        first.result(PATIENCE_SECONDS)
+    assert work.groups == [["first", "last"]]
+    assert work.threads == [threading.get_ident()]
+
+
+def test_nobody_is_waited_for_longer_than_work_takes() -> None:
+    work = Work()
+    work.may_go_on.set()
+    turns = Turns(work, most=100)
+    turns._expected, turns._patience_seconds = 2, 0.001
+    for item in "ab":
+        turns.serve([item])
+    assert work.groups == [["a"], ["b"]]
+
+
 def test_after_an_interruption_the_others_go_on() -> None:
     work = Work()
     work.interrupted = True
