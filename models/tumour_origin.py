@@ -2,7 +2,20 @@
 
 from typing import Final
 
-from guarantee.card import Card, Code, Kind, Label, Mode, Regulatory, Reliance, Responsibility, Text
+from guarantee.card import (
+    Bound,
+    Card,
+    Code,
+    Kind,
+    Label,
+    Measure,
+    Mode,
+    MonitoringPolicy,
+    Regulatory,
+    Reliance,
+    Responsibility,
+    Text,
+)
 
 
 def _label(label_id: str, fr: str, en: str, icd_o: str, cim: str) -> Label:
@@ -69,6 +82,16 @@ MICROARRAY_LABELS: Final = (
     _label("prostate", "prostate", "prostate", "C61.9", "C61"),
     _label("uterus", "corps de l’utérus", "body of the uterus", "C54.9", "C54"),
 )
+
+
+def watched(*, least_accuracy: float) -> MonitoringPolicy:
+    """What is watched of any model, and how many of its answers are right at least.
+
+    Args:
+        least_accuracy: Somewhat below the worst that evaluation found where the model is for.
+    """
+    usual = MonitoringPolicy().bounds
+    return MonitoringPolicy(bounds=(*usual, Bound(measure=Measure.ACCURACY, least=least_accuracy)))
 
 
 def microarray_card() -> Card:
@@ -152,6 +175,7 @@ def microarray_card() -> Card:
         least_mode=Mode.SHOWN,
         lapse_hours=72,
         least_known_share=0.6,
+        monitoring=watched(least_accuracy=0.65),
     )
 
 
@@ -313,6 +337,7 @@ def mirna_card() -> Card:
         least_mode=Mode.SHOWN,
         lapse_hours=72,
         least_known_share=0.15,
+        monitoring=watched(least_accuracy=0.9),
     )
 
 
@@ -353,5 +378,6 @@ def mirna_boosted_card() -> Card:
                 "abstains.",
             ),
             "least_known_share": 0.5,
+            "monitoring": watched(least_accuracy=0.85),
         }
     )

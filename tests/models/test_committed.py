@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from guarantee.abstention import Abstention
+from guarantee.card import Measure
 from guarantee.home import Home
 from models import bundle, committed, recipes, registry, scoring
 from models.admission import check_admissible
@@ -67,6 +68,20 @@ def test_its_card_is_its_recipes_with_the_figures_that_were_measured_of_it(name:
     folder = committed.folder_of(name)
     told = with_figures(recipes.recipe(name).card(), bundle.read_evaluation(folder))
     assert bundle.read_card(folder) == told
+
+
+@pytest.mark.parametrize("name", committed.names())
+def test_fewer_right_answers_than_were_measured_are_an_incident(name: str) -> None:
+    folder = committed.folder_of(name)
+    evaluation = bundle.read_evaluation(folder)
+    (bound,) = (
+        one for one in bundle.read_card(folder).monitoring.bounds if one.measure is Measure.ACCURACY
+    )
+    assert isinstance(evaluation.by_site, Judged)
+    assert isinstance(evaluation.forward, Judged)
+    worst = min(evaluation.by_site.accuracy.value, evaluation.forward.accuracy.value)
+    assert bound.least is not None
+    assert worst - 0.1 < bound.least < worst
 
 
 @pytest.mark.parametrize("name", committed.names())
