@@ -36,8 +36,9 @@ def update(
     """Retrain a learning model from confirmed outcomes, under its approved change protocol.
 
     Learned from are outcomes of patients told of this reuse who did not refuse it. Inside the
-    bounds the new version answers at once; beyond one it waits for the college's votes. Exit 0
-    for both, 1 where nothing could be updated.
+    bounds the new version answers at once; beyond one it waits for the college's votes. Both
+    versions side by side are a page, whose path is printed. Exit 0 for both, 1 where nothing could
+    be updated.
     """
     from models import recipes
     from monitoring.evolution import told
