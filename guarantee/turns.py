@@ -82,7 +82,7 @@ class Turns(Generic[T]):
             if call.works:
                 self._await_others(call)
             if call.works:
-                self._work(self._next_group())
+                self._work(self._next_group(call))
         finally:
             # Whatever interrupts a caller, the others go on.
             if call.works or call in self._waiting:
@@ -107,13 +107,14 @@ class Turns(Generic[T]):
                 return
         call.turn.acquire()
 
-    def _next_group(self) -> list[T]:
+    def _next_group(self, call: _Call[T]) -> list[T]:
+        """The items of those who wait, in their order; who works is always among them."""
         group: list[T] = []
         with self._changed:
-            while self._waiting and len(group) < self._most:
-                call = self._waiting.pop(0)
-                self._at_work.append(call)
-                group += call.items
+            while self._waiting and (len(group) < self._most or call in self._waiting):
+                # Noted before it is taken: whatever interrupts this, somebody tells them.
+                self._at_work.append(self._waiting[0])
+                group += self._waiting.pop(0).items
         self._began = time.perf_counter()
         return group
 
@@ -126,6 +127,7 @@ class Turns(Generic[T]):
             if not call.works:
                 return
             served, self._at_work = self._at_work, []
+            self._waiting = [one for one in self._waiting if one not in served]
             if served:
                 self._expected = len(served) + len(self._waiting)
                 self._patience_seconds = (time.perf_counter() - self._began) / 2

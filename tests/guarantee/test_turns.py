@@ -93,6 +93,21 @@ def test_the_last_of_those_who_are_expected_works_for_all() -> None:
     assert work.threads == [threading.get_ident()]
 
 
+def test_who_works_is_served_however_many_came_before() -> None:
+    work = Work()
+    work.may_go_on.set()
+    turns = Turns(work, most=2)
+    turns._expected, turns._patience_seconds = 2, PATIENCE_SECONDS
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(turns.serve, ["a", "b", "c"])
+        while turns._patient is None:
+            pass
+        turns.serve(["last"])
+        assert "last" in [item for group in work.groups for item in group]
+        first.result(PATIENCE_SECONDS)
+    assert sorted(item for group in work.groups for item in group) == ["a", "b", "c", "last"]
+
+
 def test_nobody_is_waited_for_longer_than_work_takes() -> None:
     work = Work()
     work.may_go_on.set()
