@@ -6,6 +6,7 @@ when there is time: a signature can be made again, a commit cannot.
 
 import gc
 import json
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -142,13 +143,23 @@ def _collected_later() -> Iterator[None]:
 
     It takes a fifth of an append in bulk, and what others leave is collected a moment later.
     """
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
+    # One at a time has it off: who came second would find it off, and leave it so.
+    if not _COLLECTED_LATER.acquire(blocking=False):
         yield
+        return
+    try:
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            yield
+        finally:
+            if collecting:
+                gc.enable()
     finally:
-        if collecting:
-            gc.enable()
+        _COLLECTED_LATER.release()
+
+
+_COLLECTED_LATER: Final = threading.Lock()
 
 
 class Appender:

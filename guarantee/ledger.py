@@ -152,8 +152,8 @@ class Ledger:
         self.close()
 
     def close(self) -> None:
-        """Finish what was asked, then stop."""
-        if not self._appender.close():
+        """Finish what was asked, then stop; a forked process leaves that to who opened the log."""
+        if not self.store.is_of_this_process or not self._appender.close():
             return
         self.store.close()
         if self._tenancy is not None:

@@ -245,13 +245,18 @@ class Reader:
             database.begin_reading(connection)
             yield connection
 
+    @property
+    def is_of_this_process(self) -> bool:
+        """Whether this process opened the database: a fork shares its connections and locks."""
+        return os.getpid() == self._process
+
     def check_process(self) -> None:
-        """Check that this process opened the database: a fork shares connections and locks.
+        """Check that this process opened the database.
 
         Raises:
             StoreUnavailable: It was forked since.
         """
-        if os.getpid() != self._process:
+        if not self.is_of_this_process:
             raise StoreUnavailable(
                 "this process was forked from the one that opened the log: open it here, too"
             )

@@ -1,5 +1,6 @@
 """Appending: durable, once, in one order, by many threads and several processes."""
 
+import gc
 import os
 import signal
 import sqlite3
@@ -8,7 +9,7 @@ import sys
 import textwrap
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -237,10 +238,29 @@ def test_a_forked_process_is_told_to_open_the_log_itself(file_clinic: Clinic) ->
                 call()
             except StoreUnavailable as error:
                 told += "was forked" in str(error)
+        # Leaves what is open to the process that opened it.
+        file_clinic.ledger.close()
         os._exit(told)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == len(calls)
     file_clinic.inform()
+
+
+def test_garbage_is_collected_again_whoever_appends_beside_whom(clinic: Clinic) -> None:
+    recorded = clinic.ledger.find(clinic.inform())
+    drafts = [_informed_again(clinic, recorded.id) for _ in range(3)]
+    outer = clinic.ledger.record_all(iter_beside(clinic, drafts))
+    assert len(list(outer)) == len(drafts)
+    assert gc.isenabled()
+
+
+def iter_beside(clinic: Clinic, drafts: list[Draft]) -> Iterator[Draft]:
+    """The drafts; while they are taken, others are appended in another thread."""
+    for draft in drafts:
+        assert not gc.isenabled()
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(lambda: len(list(clinic.ledger.record_all(drafts)))).result() == 3
+        yield draft
 
 
 def _informed_again(clinic: Clinic, information: str) -> Draft:
