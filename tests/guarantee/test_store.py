@@ -31,6 +31,7 @@ from guarantee.store import (
     StoreUnavailable,
     UnsupportedDatabase,
 )
+from guarantee.transfer import copy_aside
 from guarantee.verify import verify_home
 from tests.guarantee.clinic import Clinic
 from tests.postgresql import Postgresql
@@ -367,3 +368,17 @@ def test_an_asynchronous_server_still_commits_durably(
             assert connection.scalar(shown) == "on"
         with store.noting() as connection:
             assert connection.scalar(shown) == "off"
+
+
+def test_a_log_with_an_altered_text_is_copied_as_far_as_texts_can_be(
+    file_clinic: Clinic, tmp_path: Path
+) -> None:
+    first, second = tmp_path / "first.db", tmp_path / "second.db"
+    copy_aside(file_clinic.ledger.store, first, lambda _done, _all: None)
+    with closing(sqlite3.connect(first)) as connection, connection:
+        connection.execute("UPDATE records SET model = CAST(x'6dff' AS TEXT) WHERE position = 0")
+    with closing(Reader.open(first)) as altered:
+        copy_aside(altered, second, lambda _done, _all: None)
+    with closing(sqlite3.connect(second)) as connection:
+        ((count,),) = connection.execute("SELECT count(*) FROM records")
+    assert count == file_clinic.ledger.head().size
