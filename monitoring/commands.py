@@ -22,7 +22,9 @@ from guarantee.commands import (
 from guarantee.errors import GuaranteeError
 from guarantee.lapse import record_lapses
 from guarantee.ledger import Ledger
-from guarantee.logged import Recorded
+from guarantee.logged import LedgerUnavailable, Recorded
+from guarantee.pseudonyms import Actor
+from guarantee.vault import KeyAltered
 from guarantee.versions import model_names, standing
 from models.errors import ModelsError
 from models.promotion import lagging_aliases
@@ -113,9 +115,8 @@ def run(
                 "`garant models check` says more.",
                 err=True,
             )
-        if recorded := record_lapses(ledger, actor, model=name):
-            _say_lapsed(recorded)
-        failed = _each(ledger, name, look)
+        lapses_failed = not _record_lapses(ledger, actor, name)
+        failed = _each(ledger, name, look) or lapses_failed
         if webhook is not None:
             failed = not _deliver(outbox, webhook) or failed
     if failed:
@@ -139,6 +140,18 @@ def lapse(
     """
     with refusing(), acting(context, home, token) as (ledger, actor):
         _say_lapsed(record_lapses(ledger, actor, model=name))
+
+
+def _record_lapses(ledger: Ledger, actor: Actor, name: str | None) -> bool:
+    """Whether lapses could be recorded; where not, what changes is looked for all the same."""
+    try:
+        recorded = record_lapses(ledger, actor, model=name)
+    except (LedgerUnavailable, KeyAltered) as failure:
+        typer.echo(f"Lapsed reviews were not all recorded: {failure}", err=True)
+        return False
+    if recorded:
+        _say_lapsed(recorded)
+    return True
 
 
 def _say_lapsed(recorded: Sequence[Recorded]) -> None:

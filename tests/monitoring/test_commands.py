@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 import typer
+from sqlalchemy import update
 from typer.testing import CliRunner
 
 from guarantee.home import Home
 from guarantee.identity import Caller, Role
 from guarantee.ledger import Ledger
 from guarantee.records import RecordType
+from guarantee.store import KEYS
 from monitoring.commands import app
 from monitoring.performance import measure
 from monitoring.use import Share
@@ -57,6 +59,23 @@ def test_a_run_takes_a_window_by_count_or_by_days(ward: Ward) -> None:
     assert "undecided: 0 cases" in _invoke("run", *home, "--until", "2020-01-01")[1]
     assert "stable: 60 cases" in _invoke("run", *home, "--days", "2")[1]
     assert _invoke("run", *home, "--last", "0")[0] == 2
+
+
+def test_one_patients_altered_key_keeps_no_run_from_looking(ward: Ward) -> None:
+    now = ward.ledger.now()
+    home = ("--home", str(ward.home.path), "--token", "a token")
+    (row,), _ = ward.answered(1, 1)
+    with Ledger.open(ward.home, clock=lambda: now - 73 * 3_600_000) as earlier:
+        replace(ward, ledger=earlier).ask(row[None], first=0)
+        (asked,) = earlier.latest(RecordType.INFERENCE_MADE, count=1)
+        owner = earlier.sealed_for(asked.id)
+    with ward.ledger.store.writing() as connection:
+        connection.execute(update(KEYS).where(KEYS.c.id == owner).values(wrapped=bytes(60)))
+    code, said = _invoke("run", *home, "--last", "60")
+    assert code == 1
+    assert "Lapsed reviews were not all recorded" in said
+    # And the model was looked at, whose window holds that patient.
+    assert said.count("stored key of that person was altered") == 2
 
 
 def test_reviews_lapse_once_by_the_lapse_and_by_the_run(ward: Ward) -> None:
