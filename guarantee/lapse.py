@@ -17,9 +17,8 @@ from guarantee.ledger import Ledger
 from guarantee.logged import Recorded
 from guarantee.opened import patient_of, waiting
 from guarantee.pseudonyms import Actor
-from guarantee.records import Header, RecordType
+from guarantee.records import Header, RecordType, first_id
 from guarantee.refusals import AlreadyDone, Erased, ProtocolError, StepMissing, UnknownModel
-from guarantee.seen import first_id
 from guarantee.situations import Dossier, Model
 from guarantee.versions import registered_version
 

@@ -243,6 +243,15 @@ def made_at(record_id: str) -> int:
     return int(record_id[:8] + record_id[9:13], 16)
 
 
+def first_id(at: int) -> str:
+    """No UUIDv7 of that time, in milliseconds, or later is before it.
+
+    Source: RFC 9562, section 5.7.
+    """
+    digits = f"{max(at, 0):012x}"
+    return f"{digits[:8]}-{digits[8:12]}"
+
+
 def pack_floats(values: Iterable[float]) -> str:
     """Base64 of little-endian float32: no decimal rounding, a third of JSON's size."""
     packed = array("f", values)

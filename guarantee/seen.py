@@ -24,7 +24,7 @@ from guarantee.bodies import (
 from guarantee.card import Mode
 from guarantee.ledger import Ledger
 from guarantee.logged import BodyMissing, LedgerError, Recorded, decoded
-from guarantee.records import RecordType
+from guarantee.records import RecordType, first_id
 from guarantee.situations import Gate, Information
 from guarantee.store import BODIES, RECORDS
 from guarantee.vault import unseal
@@ -184,15 +184,6 @@ def _page(
         .limit(_PAGE)
     )
     return connection.execute(statement).all()
-
-
-def first_id(at: int) -> str:
-    """No UUIDv7 of that time, in milliseconds, or later is before it.
-
-    Source: RFC 9562, section 5.7.
-    """
-    digits = f"{max(at, 0):012x}"
-    return f"{digits[:8]}-{digits[8:12]}"
 
 
 def _seen(recorded: Recorded, stored: bytes, key: bytes, patient: int) -> Seen:

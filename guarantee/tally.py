@@ -14,8 +14,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from guarantee.ledger import Ledger
 from guarantee.logged import decoded
-from guarantee.records import RecordType
-from guarantee.seen import first_id
+from guarantee.records import RecordType, first_id
 from guarantee.situations import Dossier, Gate, Information, Step
 from guarantee.store import BEYOND_INFORMED, CHECKPOINTS, RECORDS, SIGNED, STATES
 
