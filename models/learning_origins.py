@@ -60,44 +60,15 @@ def learn(
     classes: int,
     parameters: Parameters,
     progress: Progress | None,
-) -> list[Predictor]:
-    """Linear discriminants of ranks, and how far from its centroids a profile is; see `Learn`.
-
-    Profiles that are far, or lack much, are answered by a discriminant that leaves out what is
-    missing and trusts no single feature.
-    """
-    return _side_by_side(
-        profiles, truth, runs,
-        classes=classes, parameters=parameters, progress=progress, likeness=True,
-    )  # fmt: skip
-
-
-def learn_few(
-    profiles: NDArray[np.float32],
-    truth: NDArray[np.intp],
-    runs: Sequence[NDArray[np.intp]],
-    *,
-    classes: int,
-    parameters: Parameters,
-    progress: Progress | None,
-) -> list[Predictor]:
-    """The linear discriminants alone, where cases are fewer than features; see `Learn`."""
-    return _side_by_side(
-        profiles, truth, runs,
-        classes=classes, parameters=parameters, progress=progress, likeness=False,
-    )  # fmt: skip
-
-
-def _side_by_side(
-    profiles: NDArray[np.float32],
-    truth: NDArray[np.intp],
-    runs: Sequence[NDArray[np.intp]],
-    *,
-    classes: int,
-    parameters: Parameters,
-    progress: Progress | None,
     likeness: bool,
 ) -> list[Predictor]:
+    """Linear discriminants of ranks; arguments as for `Learn`.
+
+    Args:
+        likeness: Whether profiles that are far from all centroids, or lack much, are answered by
+            a discriminant that leaves out what is missing and trusts no single feature. False
+            where cases are fewer than features.
+    """
     from threadpoolctl import threadpool_limits
 
     ranks = Ranks()

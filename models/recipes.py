@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -120,14 +121,14 @@ RECIPES: Final[Mapping[str, Recipe]] = {
         card=learning_cards.mirna_learning_card,
         source="tcga-mirna",
         parameters=learning_origins.PARAMETERS,
-        learn=learning_origins.learn,
+        learn=partial(learning_origins.learn, likeness=True),
         first=learning_origins.first_tcga,
     ),
     "tumour-origin-microarray-learning": Recipe(
         card=learning_cards.microarray_learning_card,
         source="gcm",
         parameters=learning_origins.MICROARRAY_PARAMETERS,
-        learn=learning_origins.learn_few,
+        learn=partial(learning_origins.learn, likeness=False),
         first=learning_origins.first_gcm,
     ),
     "heart-disease-learning": Recipe(

@@ -34,7 +34,7 @@ def learned(classes: int = 4) -> Predictor:
     profiles, truth = cases(300, 0)
     (found,) = learning_origins.learn(
         profiles, truth, [np.arange(300)],
-        classes=classes, parameters=learning_origins.PARAMETERS, progress=None,
+        classes=classes, parameters=learning_origins.PARAMETERS, progress=None, likeness=True,
     )  # fmt: skip
     return found
 

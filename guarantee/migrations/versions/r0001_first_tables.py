@@ -10,7 +10,7 @@ _POSITION = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
 def upgrade() -> None:
-    """Make the tables; those that a Garant made before it had revisions are the same."""
+    """Make those of the tables that are not there."""
     op.create_table(
         "records",
         sa.Column("position", _POSITION, primary_key=True, autoincrement=False),
