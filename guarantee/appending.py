@@ -203,6 +203,8 @@ class Appender:
         What was given survives power loss.
 
         Raises:
+            KeyAltered: The key of one patient was; what others sent with it stands, and no more is
+                taken.
             LedgerUnavailable: Outcome unknown of what was not given yet.
         """
         source = iter(drafts)

@@ -7,7 +7,7 @@ from guarantee.bodies import BreakGlass, Glass, MemberAppointed, ModelApproved, 
 from guarantee.college_thread import QUORUM
 from guarantee.founding import Founding
 from guarantee.identity import Profession
-from guarantee.ledger import Ledger, now_ms
+from guarantee.ledger import Ledger
 from guarantee.logged import Recorded
 from guarantee.opened import waiting
 from guarantee.pseudonyms import Actor
@@ -251,7 +251,7 @@ def status(ledger: Ledger, *, at: int | None = None) -> CollegeStatus:
             registered_version(ledger, *key.split("/", 1))
             for key, _ in ledger.situations(Version, [Verdict.OPEN])
         ),
-        draws=tuple(draws(ledger, at=now_ms() if at is None else at)),
+        draws=tuple(draws(ledger, at=ledger.now() if at is None else at)),
         disagreement=disagreement(ledger),
         deferrals=tuple(
             Deferral(

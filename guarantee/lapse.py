@@ -48,6 +48,7 @@ def record_lapses(ledger: Ledger, actor: Actor, *, model: str | None = None) -> 
     Raises:
         UnknownModel: No such model.
         RoleRefused: The actor does not watch the models.
+        KeyAltered: One patient's key was; later answers wait until it is restored.
         LedgerUnavailable: Outcome unknown; ask again, a lapse is recorded once.
     """
     if model is not None and ledger.get(Model, model) is None:

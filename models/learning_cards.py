@@ -1,4 +1,4 @@
-"""The cards of the tumour-origin models that learn, with the change protocol of each."""
+"""The cards of the models that learn, with the change protocol of each."""
 
 from typing import Final
 

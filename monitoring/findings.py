@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from guarantee.bodies import FeatureDrift
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
@@ -75,6 +77,20 @@ class Drifted(Tested):
         """The drifted columns, the surest first."""
         columns = (column for column in self.columns if column.drifted)
         return tuple(sorted(columns, key=lambda column: column.p_value))
+
+    @property
+    def features(self) -> tuple[FeatureDrift, ...]:
+        """The drifted columns, as a record tells them."""
+        return tuple(
+            FeatureDrift(
+                feature=one.name,
+                test=one.test,
+                p_value=one.p_value,
+                shift=one.shift,
+                threshold=one.threshold,
+            )
+            for one in self.drifted
+        )
 
     def __str__(self) -> str:
         names = ", ".join(column.name for column in self.drifted)

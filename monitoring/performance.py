@@ -22,13 +22,12 @@ from guarantee.card import Card
 from guarantee.ledger import Ledger
 from guarantee.records import RecordType
 from guarantee.seen import Followed, Seen, Span
-from models.evaluation import Estimate, wilson
+from models.evaluation import Z95, Estimate, wilson
 from models.served import ServedModel
 from monitoring.findings import Undecided
 from monitoring.use import Use, used
 from monitoring.window import AS_THE_CARD_SAYS, KINDS, Bounds
 
-_Z95: Final = 1.959963984540054
 _BINS: Final = 5
 _LEAST_IN_A_BIN: Final = 20
 _MOST: Final = 5000
@@ -317,7 +316,7 @@ def _estimated(cases: Sequence[Case], past: Sequence[Case], least: int) -> Estim
     if len(cases) < least:
         return Undecided(cases=len(cases), needed=least)
     confidence = np.array([case.confidence for case in cases])
-    half = _Z95 * float(np.sqrt((confidence * (1 - confidence)).sum())) / len(cases)
+    half = Z95 * float(np.sqrt((confidence * (1 - confidence)).sum())) / len(cases)
     mean = float(confidence.mean())
     known = [case for case in past if case.truth is not None]
     errors = []

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from guarantee.bodies import Context, DriftDetected, FeatureDrift, IncidentReported
+from guarantee.bodies import Context, DriftDetected, IncidentReported
 from guarantee.card import Card, ChangeProtocol, Response
 from guarantee.records import pack_floats
 from guarantee.reuse import Outcome
@@ -232,16 +232,7 @@ def _response(
                     cases=drifted.cases,
                     first_index=first,
                     last_index=last,
-                    features=tuple(
-                        FeatureDrift(
-                            feature=column.name,
-                            test=column.test,
-                            p_value=column.p_value,
-                            shift=column.shift,
-                            threshold=column.threshold,
-                        )
-                        for column in drifted.drifted
-                    ),
+                    features=drifted.features,
                     report_sha256=sha256(examined.html.encode()).hexdigest(),
                 )
             )

@@ -8,21 +8,19 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from guarantee.bodies import BoundMissed, DriftDetected, IncidentReported, ModelSuspended
+from guarantee.bodies import BoundMissed, DriftDetected, ModelSuspended
 from guarantee.ledger import Ledger
 from guarantee.logged import Recorded, UnknownRecord
 from guarantee.records import RecordType
+from monitoring.standing import KINDS, Begun
 
 _MOST_NAMED: Final = 5
 _LONGEST_NAME: Final = 120
-_BODIES: Final[dict[RecordType, type[DriftDetected] | type[IncidentReported]]] = {
-    RecordType.DRIFT_DETECTED: DriftDetected,
-    RecordType.INCIDENT_REPORTED: IncidentReported,
-}
+_BODIES: Final = {kind.begins: kind.body for kind in KINDS}
 _FINDING: Final = re.compile(r"(DriftDetected|IncidentReported) ([0-9a-f-]{36})")
 
 
-def reason(finding: str, body: DriftDetected | IncidentReported) -> str:
+def reason(finding: str, body: Begun) -> str:
     """Why the policy stops a model.
 
     Args:
@@ -32,7 +30,7 @@ def reason(finding: str, body: DriftDetected | IncidentReported) -> str:
     return f"by the card's policy: {said(body)} ({type(body).__name__} {finding})"
 
 
-def said(body: DriftDetected | IncidentReported) -> str:
+def said(body: Begun) -> str:
     """A finding in a line."""
     if isinstance(body, DriftDetected):
         return f"drift in {body.cases} cases, of {_named([one.feature for one in body.features])}"

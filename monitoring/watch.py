@@ -12,7 +12,6 @@ from guarantee.bodies import (
     BoundMissed,
     DriftCleared,
     DriftDetected,
-    FeatureDrift,
     IncidentEnded,
     IncidentReported,
 )
@@ -258,16 +257,7 @@ def _news(examined: Examined, latest: Window, known: Found) -> DriftDetected | D
                 cases=drifted.cases,
                 first_index=first,
                 last_index=last,
-                features=tuple(
-                    FeatureDrift(
-                        feature=column.name,
-                        test=column.test,
-                        p_value=column.p_value,
-                        shift=column.shift,
-                        threshold=column.threshold,
-                    )
-                    for column in drifted.drifted
-                ),
+                features=drifted.features,
                 report_sha256=sha256(examined.html.encode()).hexdigest(),
             )
 

@@ -11,7 +11,7 @@ from guarantee import dossier, informing, versions
 from guarantee.appending import Request
 from guarantee.bodies import Answer, InferenceMade
 from guarantee.card import Mode
-from guarantee.ledger import Ledger, now_ms
+from guarantee.ledger import Ledger
 from guarantee.logged import Recorded
 from guarantee.opened import DossierView
 from guarantee.pseudonyms import Actor
@@ -58,7 +58,7 @@ def ask(
     """
     # 1.
     registered = versions.standing(ledger, name).check_serving()
-    patient = informing.check_informed(ledger, question.information_id, name, at=now_ms())
+    patient = informing.check_informed(ledger, question.information_id, name, at=ledger.now())
     # 2.
     version = loaded.get(registered)
     profile = version.contract.vector(question.features)

@@ -63,11 +63,12 @@ def test_nothing_lapses_before_the_cards_hours_are_over(clinic: Clinic) -> None:
 
 
 def test_a_clock_that_steps_back_while_it_is_recorded_lapses_nothing(clinic: Clinic) -> None:
-    at = clinic.infer(clinic.inform()).header.time
+    made = clinic.infer(clinic.inform())
+    at = made.header.time
     seen = iter([at + 100 * HOUR])
     with Ledger.open(clinic.home, clock=lambda: next(seen, at)) as unsteady:
         assert record_lapses(unsteady, watcher(clinic)) == []
-    assert not opened.open_dossier(clinic.ledger, clinic.infer(clinic.inform(2)).id).lapsed
+    assert not opened.open_dossier(clinic.ledger, made.id).lapsed
 
 
 def test_a_withheld_answer_lapses_and_stays_withheld_until_its_first_read(clinic: Clinic) -> None:

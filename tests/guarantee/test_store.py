@@ -79,7 +79,7 @@ def test_tables_of_a_later_garant_are_refused(empty_home: Home) -> None:
         Store(empty_home.url)
 
 
-def test_tables_from_before_there_were_revisions_are_taken_over(empty_home: Home) -> None:
+def test_tables_that_are_there_without_a_revision_are_given_one(empty_home: Home) -> None:
     empty_home.path.mkdir()
     engine = create_engine(empty_home.url)
     METADATA.create_all(engine)
