@@ -206,15 +206,10 @@ def _words(words: tuple[str, ...]) -> str:
     return "[" + ",".join(map(_word, words)) + "]"
 
 
-def new_id(time: int) -> str:
-    """A UUIDv7 of that time in milliseconds. Source: RFC 9562, section 5.7."""
-    return _uuid(time, int.from_bytes(os.urandom(10)) >> 6)
-
-
 class Ids:
     """UUIDv7s in the order in which they were made: an index takes them in at its end.
 
-    Source: RFC 9562, section 6.2, method 2.
+    Source: RFC 9562, sections 5.7 and 6.2, method 2.
     """
 
     def __init__(self) -> None:

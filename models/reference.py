@@ -44,17 +44,6 @@ class Reference:
     profiles: int
     atlas: Atlas
 
-    def outside_share(self, profiles: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Share of measured features below their 1 % or above their 99 % quantile.
-
-        Args:
-            profiles: (n, n_features), NaN where missing.
-
-        Returns:
-            (n,); zero for a profile without any measured feature.
-        """
-        return outside_share(self.quantiles, profiles)
-
     def important(self, count: int) -> NDArray[np.intp]:
         """Places of the `count` most important features, most important first."""
         return np.argsort(-self.importance, kind="stable")[:count]
@@ -128,7 +117,15 @@ def quantiles_of(profiles: NDArray[np.float32]) -> NDArray[np.float32]:
 def outside_share(
     quantiles: NDArray[np.float32], profiles: NDArray[np.float32]
 ) -> NDArray[np.float64]:
-    """See `Reference.outside_share`."""
+    """Share of measured features below their 1 % or above their 99 % quantile.
+
+    Args:
+        quantiles: As in `Reference`.
+        profiles: (n, n_features), NaN where missing.
+
+    Returns:
+        (n,); zero for a profile without any measured feature.
+    """
     # Comparisons with NaN are false: what is missing or was never measured counts as usual.
     outside = (profiles < quantiles[:, _LOW]) | (profiles > quantiles[:, _HIGH])
     measured = np.maximum((~np.isnan(profiles)).sum(axis=1), 1)

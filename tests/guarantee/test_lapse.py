@@ -19,7 +19,7 @@ from guarantee.lapse import record_lapses
 from guarantee.ledger import Ledger
 from guarantee.logged import Recorded
 from guarantee.pseudonyms import Actor
-from guarantee.records import RecordType, new_id
+from guarantee.records import Ids, RecordType
 from guarantee.refusals import RoleRefused, StepMissing, UnknownModel
 from guarantee.simulation import record_what_if
 from guarantee.vault import seal
@@ -209,4 +209,4 @@ def test_a_second_lapse_and_one_after_the_decision_are_found(tmp_path: Path) -> 
 
 
 def _again(row: Row) -> Row:
-    return replace(row, header=replace(row.header, id=new_id(row.header.time)), stored=None)
+    return replace(row, header=replace(row.header, id=Ids().new(row.header.time)), stored=None)

@@ -19,7 +19,6 @@ from guarantee.records import (
     MalformedRecord,
     RecordType,
     made_at,
-    new_id,
     pack_floats,
     unpack_floats,
 )
@@ -30,7 +29,7 @@ from guarantee.situations import Remembered
 def header(**facts: object) -> Header:
     plain = {
         "type": RecordType.MODEL_SUSPENDED,
-        "id": new_id(1),
+        "id": Ids().new(1),
         "time": 1,
         "actor": "a",
         "role": Role.MONITOR,
@@ -83,12 +82,12 @@ def test_bytes_in_another_form_are_no_header(encoded: bytes) -> None:
 
 
 def test_ids_are_version_7_and_carry_their_time() -> None:
-    made = new_id(1_700_000_000_000)
+    made = Ids().new(1_700_000_000_000)
     assert int(made.replace("-", "")[:12], 16) == 1_700_000_000_000
     assert made[14] == "7"
     assert made[19] in "89ab"
     assert made_at(made) == 1_700_000_000_000
-    assert len({new_id(1) for _ in range(1000)}) == 1000
+    assert len({Ids().new(1) for _ in range(1000)}) == 1000
 
 
 @given(st.lists(st.floats(width=32, allow_nan=False)))

@@ -61,13 +61,15 @@ def test_shares_outside_count_measured_features_alone(kept: Reference) -> None:
     profiles = np.full((3, 6), np.nan, dtype=np.float32)
     profiles[0, :2] = [1000, 5]
     profiles[1] = 5
-    np.testing.assert_allclose(kept.outside_share(profiles), [0.5, 0, 0])
+    np.testing.assert_allclose(reference.outside_share(kept.quantiles, profiles), [0.5, 0, 0])
 
 
 def test_few_profiles_of_the_cohort_itself_are_called_unlike_it(
     kept: Reference, cohort: Cohort
 ) -> None:
-    assert np.mean(kept.outside_share(cohort.profiles) > kept.most_outside) < 0.05
+    assert (
+        np.mean(reference.outside_share(kept.quantiles, cohort.profiles) > kept.most_outside) < 0.05
+    )
 
 
 def test_written_and_read_it_is_the_same_and_so_are_its_bytes(
